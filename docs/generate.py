@@ -42,6 +42,8 @@ CHAPTERS = {
         "What is around networks.",
         (
             "lavalike.datasets",
+            "lavalike.events",
+            "lavalike.weights",
             "lavalike.plot",
             "lavalike.report",
             "lavalike.testing",

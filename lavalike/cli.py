@@ -224,7 +224,7 @@ def _run(args: argparse.Namespace) -> int:
     else:
         from lavalike.doctor import warm
 
-        print(f"{warm()} kernels are compiled and cached")
+        print(f"{warm(progress=sys.stderr.isatty())} kernels are compiled and cached")
     return 0
 
 

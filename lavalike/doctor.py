@@ -12,6 +12,7 @@ from lavalike.backends import BUILT_IN, get_backend
 from lavalike.errors import LavalikeError, RunError
 from lavalike.model import RunConfig
 from lavalike.process import AbstractProcess, View
+from lavalike.progress import tracked
 from lavalike.text import table
 
 if TYPE_CHECKING:
@@ -131,9 +132,9 @@ def _devices(name: str) -> str:
     return f"cpu ({platform.processor() or platform.machine()})"
 
 
-def warm() -> int:
+def warm(progress: bool = False) -> int:
     """Compile every kernel of the library's processes, in every arithmetic, into the cache; how
-    many there are.
+    many there are. ``progress`` shows on stderr how many processes are done.
 
     Raises RunError where the cache keeps nothing.
     """
@@ -141,13 +142,15 @@ def warm() -> int:
     from lavalike.backends.numba import kernels
 
     _kept(cache.state(kernels.fingerprint()))
-    for config in (
+    configs = (
         RunConfig(threads=1),
         RunConfig(dtype="float64", threads=1),
         RunConfig(precision="fixed_pt", threads=1),
-    ):
-        for process in _one_of_each(config.fixed):
-            _run_between_source_and_sink(process, config)
+    )
+    todo = [(process, config) for config in configs for process in _one_of_each(config.fixed)]
+    for process, config in tracked(todo, "warm", "process") if progress else todo:
+        _run_between_source_and_sink(process, config)
+    for config in configs:
         _run_joined_ports(config)
     _kept(cache.state(kernels.fingerprint()))
     return kernels.loaded()

@@ -9,6 +9,7 @@
      +- InputError (ValueError)          data handed to a run, a network or a layer
      |   +- NotRecordedError (KeyError)  what a Recording does not hold
      |   +- NotAvailableError (NotImplementedError)  what a layer cannot do by its nature
+     |   +- MissingFileError (FileNotFoundError)  a file or folder that is not there
      +- RunError (RuntimeError)          a life-cycle call that is not possible now
      |   +- DeadlockError              all that is left of a step waits for each other
      |       +- ChannelDeadlockError   a run and the program around it wait for each other, or nobody is left to wait for
@@ -98,6 +99,14 @@ class NotAvailableError(InputError, NotImplementedError):
     Causes: for example inhibition or a reset of ``snn.LeakyParallel``, which computes all steps at
     once.
     Remedy: the message names the layer to take instead.
+    """
+
+
+class MissingFileError(InputError, FileNotFoundError):
+    """A file or folder of data is not there; the message says which, and what was expected.
+
+    Causes: a path that is not right; data that was not downloaded.
+    Remedy: the folder that the message names, with the files that it lists.
     """
 
 

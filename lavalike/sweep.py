@@ -9,7 +9,6 @@ import pickle
 import random
 import sys
 import threading
-import time
 import traceback
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sized
@@ -47,12 +46,12 @@ from lavalike.errors import (
 from lavalike.model.config import RunConfig
 from lavalike.process import AbstractProcess, InPort, Var
 from lavalike.process.process import component, walk
+from lavalike.progress import Progress
 from lavalike.runtime.simulate import TARGETS, Recording, Target, find, recorded, simulate
 
 DOOR = "simulate_many"
 FORMAT = 1
 AHEAD = 256  # items that are out at a time, where nobody knows how many workers there are
-LINES = 5.0  # seconds between two lines of progress, without tqdm
 Item = dict[int, Any]  # what a port or Var, by its place in the structure, gets
 
 _MANY = Rule(
@@ -378,9 +377,13 @@ class _Parent:
             ahead = 1
         elif ahead is None:
             ahead = 2 * (self._workers() or AHEAD // 2)
-        return self._results(iter(inputs), _Bar(total) if progress else None, ahead)
+        return self._results(
+            iter(inputs), Progress(DOOR, total, "item") if progress else None, ahead
+        )
 
-    def _results(self, inputs: Iterator[Any], bar: _Bar | None, ahead: int) -> Iterator[Recording]:
+    def _results(
+        self, inputs: Iterator[Any], bar: Progress | None, ahead: int
+    ) -> Iterator[Recording]:
         out: dict[Future[_Result | None], tuple[int, Item, str]] = {}
         ready: dict[int, _Result] = {}
         given, taken, left = 0, 0, True
@@ -535,38 +538,3 @@ class _Folder:
             raise GraphFileError(
                 f"{path}: is damaged: {type(e).__name__}: {e}; remove it, and it is computed again"
             ) from e
-
-
-# -- progress -----------------------------------------------------------------------------------
-
-
-class _Bar:
-    """How many items are done: tqdm's bar, or a line now and then."""
-
-    def __init__(self, total: int | None) -> None:
-        self.done, self.total, self.began = 0, total, time.monotonic()
-        self.said = self.began
-        try:
-            from tqdm import tqdm
-        except ImportError:
-            self.bar = None
-        else:
-            self.bar = tqdm(total=total, desc=DOOR, unit="item", dynamic_ncols=True)
-
-    def update(self) -> None:
-        self.done += 1
-        if self.bar is not None:
-            self.bar.update()
-        elif time.monotonic() - self.said > LINES:
-            self._say()
-
-    def _say(self) -> None:
-        self.said = time.monotonic()
-        of = "" if self.total is None else f" of {self.total}"
-        print(f"{DOOR}: {self.done}{of} items, {self.said - self.began:.0f} s", file=sys.stderr)
-
-    def close(self) -> None:
-        if self.bar is not None:
-            self.bar.close()
-        else:
-            self._say()

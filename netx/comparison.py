@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lavalike.arguments import (
+    FLAG,
     PATH,
     Rule,
     arguments,
@@ -22,6 +23,7 @@ from lavalike.arguments import (
 from lavalike.errors import InputError, OverflowError24
 from lavalike.model.config import RunConfig
 from lavalike.proc import RF, DelayLine
+from lavalike.progress import tracked
 from netx.blocks.process import NetLayer
 from netx.hdf5 import REALS, Network
 
@@ -134,6 +136,7 @@ NET = Rule(
     x=optional(REALS),
     steps=integer(1),
     config=optional(instance(RunConfig)),
+    progress=FLAG,
 )
 def compare(
     net: Any,
@@ -141,6 +144,7 @@ def compare(
     x: Any = None,
     steps: int = 16,
     config: RunConfig | None = None,
+    progress: bool = False,
 ) -> Comparison:
     """Run a trained network and its file on the same input, and say where they first differ.
 
@@ -155,6 +159,7 @@ def compare(
             for an input layer, or their changes for a sigma-delta layer.
         config: of the loaded network. Default fixed_pt on numba, in which it is equal; others come
             close.
+        progress: show on stderr how many blocks, then how many steps are done. Default False.
 
     Returns:
         A :class:`Comparison`; true where all is equal, a table when printed. Blocks that return a
@@ -195,7 +200,8 @@ def compare(
     where = next((p.device for block in blocks for p in block.parameters()), inputs.device)
     module = probe.own_forward(net)
     with probe.untouched(module, blocks):
-        trained = _trained(blocks, inputs.to(where))
+        run = tracked(blocks, "compare", "block") if progress else blocks
+        trained = _trained(run, inputs.to(where))
         probe.from_rest(blocks)
         returned = None if module is None else _returned(module, inputs.to(where))
     if len(trained) != len(loaded):
@@ -215,6 +221,7 @@ def compare(
             {"inp": loaded.encode(inputs.numpy())},
             config=config or RunConfig(precision="fixed_pt"),
             record=list(dict.fromkeys(t for group in targets for t in group)),
+            progress=progress,
         )
     except OverflowError24 as e:
         return Comparison(
@@ -291,7 +298,7 @@ def random_input(loaded: Network, steps: int) -> np.ndarray:
     return (rng.random(shape) < SPIKE_RATE) * 1.0
 
 
-def _trained(blocks: list[Block], x: torch.Tensor) -> list[tuple[Block, np.ndarray, int]]:
+def _trained(blocks: Iterable[Block], x: torch.Tensor) -> list[tuple[Block, np.ndarray, int]]:
     """(block, its output (parts, batch, *shape, time), states beyond 24 bits) of every block that
     makes a layer, from rest."""
     out = []

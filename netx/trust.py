@@ -30,6 +30,7 @@ MAX_NODES = 100_000
 MAX_DEPTH = 8
 MAX_HEAP = 1 << 20  # bytes of one heap: names, or texts
 SPARE = 64 << 20  # what a load may take besides three times what its layers need
+SOME = 256  # sequences that are read at once
 SECONDS, RATE = 15, 8 << 20  # the child's deadline: so long, and a second more for so many bytes
 NOWHERE = 0xFFFF_FFFF_FFFF_FFFF
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -67,12 +68,13 @@ class _Damage(Exception):
     """What is wrong, without its place."""
 
 
-def check(path: Path, fail: Fail) -> Plain | None:
+def check(path: Path, fail: Fail, sequences: bool = False) -> Plain | None:
     """Raise what ``fail(key, problem)`` makes unless the library can be trusted with the file at
-    ``path``; what was found, or None for a file that a child process has read."""
+    ``path``; what was found, or None for a file that a child process has read. ``sequences`` of
+    numbers, of any lengths, are allowed where a file of data has them; a child looks at them."""
     try:
         with open(path, "rb") as file:
-            return Plain(file, os.fstat(file.fileno()).st_size, fail)
+            return Plain(file, os.fstat(file.fileno()).st_size, fail, sequences)
     except Other as e:
         _in_a_child(path, fail, str(e))
         return None
@@ -81,8 +83,9 @@ def check(path: Path, fail: Fail) -> Plain | None:
 class Plain:
     """The walk. ``inflate(key)`` must be asked before a dataset's values are read."""
 
-    def __init__(self, file, size: int, fail: Fail) -> None:
+    def __init__(self, file, size: int, fail: Fail, sequences: bool = False) -> None:
         self.file, self.size, self.make, self.key = file, size, fail, ""
+        self.sequences = sequences
         self.met: set[int] = set()
         self.heaps: dict[int, dict[int, int]] = {}
         self.nodes = self.attributes = 0
@@ -409,6 +412,8 @@ class Plain:
             10: "array",
             11: "complex",
         }
+        if kind == 9 and self.sequences:
+            raise Other("sequences")
         name = names.get(kind, f"of class {kind}")
         if kind == 6 and b"r\0" in body and b"i\0" in body:
             name = f"complex{8 * size}"
@@ -640,7 +645,7 @@ def _in_a_child(path: Path, fail: Fail, why: str) -> None:
         ) from None
     key, _, problem = done.stdout.decode(errors="replace").partition("\t")
     if done.returncode == 1 and problem:
-        raise fail(key, problem)
+        raise fail(key, problem.strip())
     if done.returncode:
         raise fail(
             key,
@@ -692,10 +697,13 @@ def _try(path: str) -> int:
                 if not (item.is_virtual or item.external) and item.shape is not None:
                     item.id.get_storage_size()
                     declared = item.size * item.dtype.itemsize
-                    if (
-                        declared <= max(1 << 20, 1000 * os.stat(item.file.filename).st_size)
-                        and item.dtype.kind in "biufSO"
-                    ):
+                    stored = os.stat(item.file.filename).st_size
+                    if h5py.check_vlen_dtype(item.dtype) not in (None, str, bytes):
+                        # each may be as long as the file, and many may be the same one
+                        for k in range(0, item.shape[0] if item.ndim == 1 else 0, SOME):
+                            with _Limit(SPARE + 2 * stored):
+                                item[k : k + SOME]
+                    elif declared <= max(1 << 20, 1000 * stored) and item.dtype.kind in "biufSO":
                         with _Limit(SPARE + 3 * declared):
                             item[()]
                 attributes(item, key)

@@ -114,6 +114,8 @@ NAMESPACES = [
     ),
     "lavalike.bss2.perceptron",
     "lavalike.bss2.perceptron.nn",
+    "lavalike.events",
+    "lavalike.weights",
     "lavalike.datasets",
     "lavalike.datasets.transforms",
     "netx",

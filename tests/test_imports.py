@@ -13,7 +13,7 @@ from tests.conftest import ROOT
 # from the ground up; rooms of one line do not know each other
 LEVELS = [
     ("errors", "text", "atomic", "cache", "logs", "html", "netx.trust"),
-    ("arguments", "container", "extras"),
+    ("arguments", "container", "extras", "progress"),
     ("contents",),
     ("process",),
     ("dynamics", "learning"),
@@ -28,7 +28,7 @@ LEVELS = [
     ("runtime",),
     ("record",),
     ("netx",),
-    ("compiled", "fixed"),
+    ("compiled", "fixed", "events", "weights"),
     ("operations", "snn", "slayer", "datasets", "sweep", "testing"),
     ("bootstrap", "report"),
     ("netx.comparison",),  # of what was trained with its file

@@ -25,7 +25,7 @@ needs_mpi = pytest.mark.skipif(
 )
 
 PROGRAM = """
-import os, signal, sys
+import logging, os, signal, sys
 import numpy as np
 import lavalike as lv
 from lavalike import RunConfig, RunSteps
@@ -102,6 +102,9 @@ def main():
     x = np.ones((2, 5, 4))
     kept = [lv.simulate(graph()[1], {}, 4, RunConfig(seed=3, workers=w))["s_out"] for w in (1, None)]
     print("simulate", np.array_equal(*kept), flush=True)
+    logger, alone = logging.getLogger("lavalike"), LIF(shape=(2,), bias_mant=1.0, vth=10.0)
+    alone.run(RunSteps(3))  # has nothing for a second rank
+    print("alone", alone.v.get(), logger.level, flush=True)
     lifs = graph(Dense, True)
     lifs[2].does.set(2)
     lifs[0].run(RunSteps(20), RunConfig(seed=3, workers=2, partition={**PARTITION, "own": 1}))
@@ -129,6 +132,7 @@ def test_two_ranks_are_one_process_and_end_together(tmp_path):
     assert " 6\n" in done.stdout.partition("error the seventh")[2]
     assert "many RunConfig(workers=3): more workers than the 2 MPI ranks" in done.stdout
     assert "simulate True" in done.stdout
+    assert "alone [3. 3.] 0\n" in done.stdout  # and rank 0's logger is its program's
     assert "not killed" not in done.stdout  # by a rank that was
     assert done.returncode != 0
 

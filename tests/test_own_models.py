@@ -291,16 +291,17 @@ def test_ways_to_write_are_seen(step):
 
 def test_what_derive_returned_is_each_samples_own_where_a_step_writes_it():
     def step(a_in, s_out, work):
-        work[0] += a_in[0]
-        s_out[:] = work[0]
+        for k in range(3):
+            work[k] += a_in[k]
+            s_out[k] = work[k]
 
     x = np.broadcast_to(X, (4, 3, 4)) * np.arange(4)[:, None, None]
     process = model(
-        {"step": step, "derive": lambda self, values: {"work": np.zeros(1, np.float32)}}
+        {"step": step, "derive": lambda self, values: {"work": np.zeros(3, np.float32)}}
     )
     for threads in (1, 2):
         got = lv.simulate(process, {"a_in": x}, config=lv.RunConfig(threads=threads))["s_out"]
-        np.testing.assert_array_equal(got[:, 2], x[:, 0].cumsum(-1))
+        np.testing.assert_array_equal(got, x.cumsum(-1))
 
 
 # -- ports -----------------------------------------------------------------------------------------

@@ -439,7 +439,7 @@ def test_more_than_there_is_memory_for_is_told_before_the_run():
     rec.add(lif.v)
     with pytest.raises(
         lv.InputError,
-        match=r"LIF\.v .* needs .* GiB for 1000+ steps; record less, .*every=, index=, ring= or to=",
+        match=r"LIF\.v .* needs .* GiB for 1000+ rows; record less, .*every=, index=, a smaller ring= or to=",
     ):
         lif.run(lv.RunSteps(10**14))
     assert lif.step == 0
@@ -506,3 +506,67 @@ def test_a_full_disk_ends_the_run_and_what_was_written_is_readable(tmp_path):
     )
     assert done.returncode == 0, done.stderr + done.stdout
     assert "rows of LIF/v were written and can be read" in done.stdout
+
+
+@pytest.mark.parametrize("where", ["file", "ring"])
+def test_a_stream_has_every_row_once_while_a_run_writes(where, tmp_path):
+    lif, rec = counting(), recorder(where, tmp_path, **({"ring": 10**5} if where == "ring" else {}))
+    rec.add(lif.v)
+    steps = 60_000  # some chunks of a file
+    lif.run(lv.RunSteps(steps, blocking=False))
+    rows = np.concatenate([*rec.stream(lif.v)])
+    lif.wait()
+    assert len(rows) == steps
+    np.testing.assert_array_equal(rows[:, 0, 0], np.arange(1, steps + 1))
+
+
+def test_what_a_file_cannot_take_is_told_before_the_run(tmp_path):
+    lif, rec = LIF(shape=(2, 3), vth=100, name="lif"), Recorder(to=tmp_path / "run.h5")
+    rec.add(lif.v)
+    lif.run(lv.RunSteps(2))
+    lif.stop()
+    with pytest.raises(lv.RunError, match="has rows of float32, and this run's are of int32"):
+        lif.run(lv.RunSteps(2), EXACT)
+    assert lif.step == 2
+    lif.stop()
+    lif.run(lv.RunSteps(2), lv.RunConfig(precision="floating_pt"))
+    rec.close()
+    with pytest.raises(lv.InputError, match="closed; record to another file"):
+        rec.add(lif.u)
+    lif.run(lv.RunSteps(2))
+    assert len(rec[lif.v]) == 4
+
+
+def test_names_that_are_one_path_of_a_file_are_refused_before_the_run(tmp_path):
+    outer, inner = counting(), Sigma(shape=(2, 3))
+    outer.name, inner.name = "x", "x.v"
+    outer.s_out.connect(inner.a_in)
+    rec = Recorder(to=tmp_path / "run.h5")
+    rec.add(outer.v)
+    rec.add(inner.sigma)
+    with pytest.raises(lv.RunError, match=r"x/v/sigma in .*cannot be made"):
+        outer.run(lv.RunSteps(2))
+    assert outer.step == 0
+    rec.close()
+
+
+def test_a_ring_without_room_is_told_before_the_run():
+    lif, rec = counting(), Recorder(ring=10**12)
+    rec.add(lif.v)
+    with pytest.raises(lv.InputError, match="GiB for 1000000000000 rows"):
+        lif.run(lv.RunSteps(2))
+    assert lif.step == 0
+
+
+def test_bits_before_the_value_that_is_none_are_kept():
+    lif, rec = counting(), Recorder()
+    rec.add(lif.v, packed=True)  # k times the step: 1..6 in the first
+    with pytest.raises(lv.RunError, match="in step 1, and packed=True"):
+        lif.run(lv.RunSteps(3))
+    sigma, rec = Sigma(shape=(2,)), Recorder()
+    source = io.source.RingBuffer(data=[[0, 1, 0, 4, 0], [1, 0, 0, 0, 0]])
+    source.s_out.connect(sigma.a_in)
+    rec.add(source.s_out, packed=True)
+    with pytest.raises(lv.RunError, match=r"holds 4.* in step 4"):
+        sigma.run(lv.RunSteps(5))
+    np.testing.assert_array_equal(rec[source.s_out], [[0, 1], [1, 0], [0, 0]])

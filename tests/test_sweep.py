@@ -324,7 +324,7 @@ def test_an_item_that_does_not_fit_is_told_by_number(inputs, problem):
 def test_progress(monkeypatch, capsys):
     list(lv.simulate_many(Net(), items(2), config=SEED, progress=True))
     assert "2/2" in capsys.readouterr().err
-    monkeypatch.setitem(sys.modules, "tqdm", None)
+    monkeypatch.setitem(sys.modules, "tqdm.auto", None)
     list(lv.simulate_many(Net(), iter(items(2)), config=SEED, progress=True))
     assert "simulate_many: 2 items, 0 s" in capsys.readouterr().err
     list(lv.simulate_many(Net(), items(2), config=SEED))

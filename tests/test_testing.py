@@ -4,6 +4,7 @@ another's."""
 from __future__ import annotations
 
 import importlib.metadata
+import pickle
 
 import numpy as np
 import pytest
@@ -225,3 +226,28 @@ def test_a_model_of_ones_own():
     Leaky.models.remove(wrong)
     with pytest.raises(lv.ModelSelectionError, match="Plain: it does not implement LIF"):
         check_model(LIF(shape=(2,)), Plain)
+
+
+def test_states_of_every_kind_are_checked():
+    class Latch(lv.AbstractProcess):
+        def __init__(self):
+            super().__init__()
+            self.a_in, self.s_out = lv.InPort((2,)), lv.OutPort((2,))
+            self.on = lv.Var((2,), np.zeros(2, bool))
+
+    @lv.implements(Latch, backend="numba", precision="floating_pt")
+    class LatchModel(lv.NumbaModel):
+        @staticmethod
+        def step(a_in, s_out, on):
+            for k in range(on.size):
+                on[k] = on[k] or a_in[k] > 1
+                s_out[k] = on[k]
+
+    check_model(Latch(), LatchModel)
+
+
+@pytest.mark.parametrize("name", [n for n in SAMPLES if n != "neuron_process"])
+def test_every_process_is_pickled(name):
+    process = SAMPLES[name].make(SAMPLES[name].precisions[0] == "fixed_pt")
+    again = pickle.loads(pickle.dumps(process))
+    assert again.dynamics is process.dynamics  # kernels are its step's

@@ -12,6 +12,7 @@ import logging
 import multiprocessing
 import os
 import pickle
+import random
 import signal
 import subprocess
 import sys
@@ -42,7 +43,7 @@ from lavalike.proc import (
 from lavalike.proc.io import channel
 from lavalike.process.process import component, walk
 from lavalike.process.refs import RefPort
-from lavalike.runtime import parcel, wiring, workers
+from lavalike.runtime import parcel, wiring, worker, workers
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="workers need a POSIX system")
@@ -464,6 +465,42 @@ def test_a_worker_that_is_killed():
     lifs[0].stop()
 
 
+def test_a_worker_that_is_stopped_between_runs_is_replaced(monkeypatch):
+    monkeypatch.setattr(workers, "ANSWERS", 0.3)
+    lifs = ring()
+    lifs[0].run(lv.RunSteps(3), lv.RunConfig(**TWO))
+    hands = program(lifs[0]).hands
+    first, second = hands[1], hands[0]
+    os.kill(first.pid, signal.SIGSTOP)
+    lifs[0].runtime.program.close()  # as when the graph is collected
+    assert first.ended
+    other = ring()
+    os.kill(second.pid, signal.SIGSTOP)  # one that waits for a graph
+    other[0].run(lv.RunSteps(3), lv.RunConfig(**TWO))
+    assert second.ended
+    one = ring()
+    one[0].run(lv.RunSteps(3))
+    other[0].stop()
+    same(everything(one[0]), everything(other[0]))
+
+
+class TwoThings(ValueError):
+    """An error that is not made of its ``args``."""
+
+    def __init__(self, a, b):
+        super().__init__(f"{a} and {b}")
+        self.b = b
+
+
+def test_an_error_of_any_class_comes_back_as_itself():
+    error = worker.unpacked(*worker.packed(TwoThings(1, [2])))
+    assert type(error) is TwoThings
+    assert str(error) == "1 and [2]"
+    assert error.b == [2]
+    error.lock = threading.Lock()  # what no pickle takes
+    assert isinstance(worker.unpacked(*worker.packed(error)), lv.RunError)
+
+
 def test_ctrl_c_and_pause_end_all_at_one_step():
     lifs = ring()
     lifs[0].run(lv.RunSteps(3), lv.RunConfig(**TWO))
@@ -760,3 +797,96 @@ def test_what_acts_on_a_var_goes_where_that_is():
     # who waits for a channel does not wait for what is left of workers
     left = {*threading.enumerate()} - before
     assert all(t.name.startswith(channel.SERVANTS) for t in left)
+
+
+MAIN = """
+from lavalike.runtime import workers
+
+def main():
+    try:
+        workers._check_main()
+        print("fine")
+    except workers.WorkerError as e:
+        print("told", e)
+
+"""
+
+
+@pytest.mark.parametrize(
+    ("program", "told"),
+    [
+        ('if __name__ == "__main__":\n    main()\n', False),
+        ('try:\n    if __name__ == "__main__":\n        main()\nfinally:\n    pass\n', False),
+        ('if __name__ == "__main__" and True:\n    main()\n', False),
+        ('if __name__ == "builtins" or True:\n    main()\n', True),
+        ('if __name__ != "x":\n    main()\n', True),
+        ("main()\n", True),
+    ],
+)
+def test_a_program_that_workers_would_run_again_is_told(program, told, tmp_path):
+    path = tmp_path / "p.py"
+    path.write_text(MAIN + program)
+    out = subprocess.run(
+        [sys.executable, path],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert out.startswith("told" if told else "fine")
+
+
+def test_a_program_without_a_file_is_told_before_a_process_starts(monkeypatch):
+    class Main:
+        __file__ = "<stdin>"
+        __spec__ = None
+
+    monkeypatch.setitem(sys.modules, "__main__", Main)
+    with pytest.raises(lv.WorkerError, match="<stdin>, which worker processes cannot import"):
+        workers._check_main()
+    Main.__spec__ = type("Spec", (), {"name": "package.__main__"})  # which spawn leaves out
+    workers._check_main()
+
+
+class Drawn(lv.AbstractProcess):
+    """Adds what NumPy's and Python's global generators give."""
+
+    def __init__(self, name, n=2):
+        super().__init__(name=name)
+        self.a_in, self.s_out = lv.InPort((n,)), lv.OutPort((n,))
+        self.v = lv.Var((n,), 0.0)
+
+
+@lv.implements(Drawn, backend="numpy")
+class DrawnModel(lv.NumpyModel):
+    def run_spk(self):
+        self.v[:] = self.a_in.recv() + np.random.random(2) + random.random()  # noqa: NPY002
+        self.s_out.send(self.v > 0.5)
+
+
+def drawing():
+    a, b = Drawn("a"), Drawn("b")
+    for one, other in ((a, b), (b, a)):
+        dense = Dense(weights=np.eye(2), name=f"{one.name}_{other.name}")
+        one.s_out.connect(dense.s_in)
+        dense.a_out.connect(other.a_in)
+    return a, b
+
+
+def test_global_generators_of_workers_repeat_and_are_in_a_checkpoint(tmp_path):
+    config = lv.RunConfig(seed=3, workers=2, partition={"a": 0, "b": 1})
+    ends = []
+    for file in ("1.h5", "2.h5"):
+        nets = drawing()
+        nets[0].run(lv.RunSteps(4), config, checkpoint=tmp_path / file)
+        nets[0].run(lv.RunSteps(3))
+        ends.append([p.v.get() for p in nets])
+        nets[0].stop()
+    nets = drawing()
+    lv.resume(nets[0], tmp_path / "1.h5", config)
+    nets[0].run(lv.RunSteps(3))
+    ends.append([p.v.get() for p in nets])
+    nets[0].stop()
+    np.testing.assert_array_equal(ends[0], ends[1])
+    np.testing.assert_array_equal(ends[0], ends[2])
+    assert (ends[0][0] != ends[0][1]).all()

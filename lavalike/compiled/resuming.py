@@ -18,7 +18,8 @@ from lavalike.contents import WRONG, Decoder
 from lavalike.errors import LavalikeError
 from lavalike.model.config import RunConfig
 from lavalike.process import AbstractProcess
-from lavalike.runtime import checkpoint, runtime
+from lavalike.runtime import checkpoint, generators, runtime
+from lavalike.runtime.workers import Workers
 
 
 @arguments(
@@ -105,8 +106,11 @@ class _Reader(Decoder):
             now.marked = held and self.state(held, now)
         now.program.hold(state)
         root.step = now.program.step
-        for name, held in self.data(found["generators"]).items():
-            _set(name, held)
+        drawing = self.data(found["generators"])
+        if isinstance(now.program, Workers):
+            now.program.generate(drawing.get("shares", ()))
+        else:
+            generators.restore(drawing)
         return root.step
 
     def state(self, x: Json, now: runtime.Runtime) -> Any:
@@ -171,17 +175,3 @@ def _generator(state: Any) -> np.random.Generator:
     bits = made[state["bit_generator"]]()
     bits.state = state
     return np.random.Generator(bits)
-
-
-def _set(name: str, state: Any) -> None:
-    """Put one of the global generators where it was."""
-    if name == "random":
-        random.setstate(state)
-    elif name == "numpy":
-        np.random.set_state(state)  # noqa: NPY002
-    elif name == "torch":
-        import torch
-
-        torch.set_rng_state(state)
-    else:
-        raise ValueError(f"a generator {name!r}")

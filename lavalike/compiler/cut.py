@@ -181,6 +181,13 @@ def cut(
     return made
 
 
+def most(flat: Flat) -> int:
+    """Into how many shares ``flat`` can be cut: 1 where a node is of this process alone."""
+    if any(n.target.whole or n.model.local for n in flat.nodes):
+        return 1
+    return len(_held_together(flat)[0])
+
+
 def _called(flat: Flat) -> str:
     return f"the graph of {flat.processes[0].path}"
 
@@ -206,12 +213,12 @@ def _held_together(flat: Flat) -> tuple[list[list[Node]], dict[tuple[Node, Node]
         if node.target.whole:
             raise GraphError(
                 f"{node.process.path}: on {node.target.backend}, which computes all steps of a run at once and exchanges nothing in "
-                "between; leave out workers"
+                "between; give workers=1"
             )
         if node.model.local:
             raise GraphError(
                 f"{node.process.path}: {type(node.model).__name__} deals with the program around the graph, which a worker process is "
-                "not part of; leave out workers"
+                "not part of; give workers=1"
             )
         for name, terms in node.inputs.items():
             for t in terms:

@@ -9,6 +9,13 @@ except ModuleNotFoundError as e:
     ) from e
 
 from lavalike.datasets import operations as operations, transforms as transforms
+from lavalike.datasets.events import (
+    NMNIST as NMNIST,
+    SHD as SHD,
+    SSC as SSC,
+    DVSGesture as DVSGesture,
+    MovingShapes as MovingShapes,
+)
 from lavalike.datasets.har import HAR as HAR
 from lavalike.datasets.imdd import (
     ECOC as ECOC,

@@ -14,6 +14,7 @@ import lavalike as lv
 import netx
 from lavalike.demo.data import Data, mnist_data, yin_yang, yin_yang_data
 from lavalike.operations import Operations, count
+from lavalike.progress import tracked
 from lavalike.text import table
 
 BACKENDS = {
@@ -51,9 +52,7 @@ class Trained:
 
 
 def bar(items: Iterable[int], label: str) -> Iterable[int]:
-    from tqdm import tqdm
-
-    return tqdm(items, desc=f"training {label}", unit="epoch", dynamic_ncols=True)
+    return tracked(items, f"training {label}", "epoch")
 
 
 def trained_scores(net: Any, course: Any, x: np.ndarray) -> np.ndarray:
@@ -336,7 +335,6 @@ def demo(
     """Run the demo and print its report; files are written to ``folder``. ``bss2``: on an emulated
     BrainScaleS-2 chip too."""
     import matplotlib  # noqa: F401  (missing extras are missed before anything is trained)
-    import tqdm  # noqa: F401
 
     began = time.perf_counter()
     data = yin_yang_data() if data_path is None else mnist_data(data_path)

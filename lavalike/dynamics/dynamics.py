@@ -11,8 +11,8 @@ import sys
 import types
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -142,9 +142,11 @@ class Dynamics:
     reset: str = "subtract"
     ends: tuple[tuple[str, str], ...] = ()
     complexes: tuple[tuple[str, str, str], ...] = ()
+    _given: ClassVar[tuple[Any, ...]]  # of an instance: the arguments, before what is made of them
 
     def __post_init__(self) -> None:
         ALIVE[id(self)] = self
+        object.__setattr__(self, "_given", tuple(getattr(self, f.name) for f in fields(self)))
         if not isinstance(self.step, types.FunctionType):
             raise InputTypeError(
                 f"Dynamics: step is a plain function, got {self.step!r}; a def at the top of a module"
@@ -224,6 +226,10 @@ class Dynamics:
 
     def __deepcopy__(self, memo: Any) -> Dynamics:
         return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # by what was given: a step that was made of it is found nowhere
+        return _again, self._given
 
     @property
     def name(self) -> str:
@@ -318,6 +324,12 @@ class Dynamics:
             elif self.constants is None:
                 out[n] = integral(n, values[n]) if fixed else values[n]
         return out
+
+
+def _again(*given: Any) -> Dynamics:
+    """The Dynamics of these arguments: the one that there is, as kernels belong to its step."""
+    known = (d for d in [*ALIVE.values()] if d._given == given)
+    return next(known, None) or Dynamics(*given)
 
 
 def _zero(s, v, by):

@@ -89,6 +89,8 @@ class Recorder(AbstractProcess):
         who = f"Recorder.add({target!r})"
         if target.process is None:
             raise InputError(f"{who}: a Var or port of a process is expected; this belongs to none")
+        if self.store is not None and not self.store.file:
+            raise InputError(f"{who}: {self.store.closed}; record to another file")
         if any(p.target is target for p in self.tracks):
             raise InputError(f"{who}: it is recorded already; another Recorder may do so otherwise")
         flat, shape = None, target.shape

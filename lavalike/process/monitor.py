@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lavalike.errors import InputError, RunError
-from lavalike.process.sinks import File, Memory, Sink
+from lavalike.process.sinks import File, Memory, Ring, Sink
 
 if TYPE_CHECKING:
     from lavalike.process.ports import Port
@@ -81,23 +81,22 @@ class Probe:
                 f"recorded and {steps} more were asked for; probe it again with a larger num_steps"
             )
         shape, kept = self.row(dtype)
-        if isinstance(self.sink, File):
-            self.sink.open(shape, kept)
-        elif isinstance(self.sink, Memory) and steps is not None and steps > 1:
-            n = self.rows_of(steps, after)
-            try:
-                self.sink.room(
-                    n,
-                    (1, self.target.size) if self.plain else shape,
-                    kept,
-                    self.left + self.recorded,
-                )
-            except (MemoryError, ValueError):  # beyond what there is, or can be
-                size = n * math.prod(shape) * kept.itemsize / 2**30
-                raise InputError(
-                    f"{self.owner.path}: {self.target!r} needs {size:.1f} GiB for {steps} steps; record less, run fewer "
-                    "steps, or give a Recorder every=, index=, ring= or to="
-                ) from None
+        n = 0 if steps is None else self.rows_of(steps, after)
+        try:
+            if isinstance(self.sink, File):
+                self.sink.open(shape, kept)
+            elif isinstance(self.sink, Ring):
+                n = self.sink.size
+                self.sink.open(shape, kept)
+            elif isinstance(self.sink, Memory) and steps is not None and steps > 1:
+                row = (1, self.target.size) if self.plain else shape
+                self.sink.room(n, row, kept, self.left + self.recorded)
+        except (MemoryError, ValueError):  # beyond what there is, or can be
+            size = n * math.prod(shape) * kept.itemsize / 2**30
+            raise InputError(
+                f"{self.owner.path}: {self.target!r} needs {size:.1f} GiB for {n} rows; record less, run fewer "
+                "steps, or give a Recorder every=, index=, a smaller ring= or to="
+            ) from None
 
     def most(self, dtype: np.dtype) -> float:
         """The most steps of one stretch."""
@@ -155,6 +154,7 @@ class Probe:
             bits = rows != 0
             if not np.array_equal(bits, rows):
                 k = int(np.flatnonzero((bits != rows).any(1))[0])
+                self.sink.append(np.packbits(bits[:k], axis=1))
                 raise RunError(
                     f"{self.owner.path}: {self.target!r} holds {rows[k][bits[k] != rows[k]][0]} in step "
                     f"{before + first + k * self.every}, and packed=True keeps 0 and 1 only; record it without"

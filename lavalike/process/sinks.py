@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -101,25 +102,40 @@ class Ring:
     def __init__(self, size: int) -> None:
         self.size, self.count = size, 0
         self.rows: np.ndarray | None = None
+        self.busy = threading.Lock()  # a run writes while another thread reads
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: v for k, v in self.__dict__.items() if k != "busy"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ |= state
+        self.busy = threading.Lock()
 
     @property
     def first(self) -> int:
         return max(0, self.count - self.size)
 
-    def append(self, rows: np.ndarray) -> None:
-        if self.rows is None or self.rows.dtype != rows.dtype:
-            new = np.empty((self.size, *rows.shape[1:]), rows.dtype)
+    def open(self, shape: tuple[int, ...], dtype: np.dtype) -> None:
+        """Make room for rows of ``shape``."""
+        if self.rows is None or self.rows.dtype != dtype:
+            new = np.empty((self.size, *shape), dtype)
             if self.rows is not None:
                 new[...] = self.rows
             self.rows = new
-        at = self.count + len(rows) - min(len(rows), self.size)
-        self.rows[np.arange(at, self.count + len(rows)) % self.size] = rows[-self.size :]
-        self.count += len(rows)
+
+    def append(self, rows: np.ndarray) -> None:
+        with self.busy:
+            self.open(rows.shape[1:], rows.dtype)
+            assert self.rows is not None
+            at = self.count + len(rows) - min(len(rows), self.size)
+            self.rows[np.arange(at, self.count + len(rows)) % self.size] = rows[-self.size :]
+            self.count += len(rows)
 
     def read(self, first: int) -> np.ndarray:
-        if self.rows is None:
-            return np.empty((0,))
-        return self.rows[np.arange(max(first, self.first), self.count) % self.size]
+        with self.busy:
+            if self.rows is None:
+                return np.empty((0,))
+            return self.rows[np.arange(max(first, self.first), self.count) % self.size]
 
     def clear(self) -> None:
         self.count = 0
@@ -133,6 +149,7 @@ class Store:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.failed: str | None = None
+        self.busy = threading.RLock()  # a run writes while another thread reads
         try:
             import h5py
 
@@ -152,13 +169,22 @@ class Store:
                 f"Recorder: {name} comes after {self.path} was begun; add all targets before the first run, keep dtypes, and do "
                 "not clear a file"
             )
+        if self.failed is not None or not self.file:
+            raise RunError(self.closed)
         itemsize = int(np.prod(shape)) * dtype.itemsize
         chunk = (max(1, CHUNK // itemsize), *shape)
-        dataset = self.file.create_dataset(
-            name, (0, *shape), dtype, maxshape=(None, *shape), chunks=chunk
-        )
+        try:
+            dataset = self.file.create_dataset(
+                name, (0, *shape), dtype, maxshape=(None, *shape), chunks=chunk
+            )
+        except (OSError, ValueError, TypeError, RuntimeError) as e:
+            raise RunError(f"Recorder: {name} in {self.path}: cannot be made: {e}") from None
         dataset.attrs.update(notes)
         return dataset
+
+    @property
+    def closed(self) -> str:
+        return f"Recorder: {self.path} is closed" + (f": {self.failed}" if self.failed else "")
 
     def begin(self) -> None:
         if not self.file.swmr_mode:
@@ -188,7 +214,11 @@ class Store:
     def __getstate__(self) -> Any:
         if self.file:
             raise RunError(f"cannot copy what records to {self.path}; close() the Recorder first")
-        return self.__dict__ | {"file": None}
+        return {k: v for k, v in self.__dict__.items() if k != "busy"} | {"file": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ |= state
+        self.busy = threading.RLock()
 
     def close(self) -> None:
         if self.file:
@@ -215,22 +245,32 @@ class File:
 
     def open(self, shape: tuple[int, ...], dtype: np.dtype) -> None:
         """Make the dataset for rows of ``shape``."""
-        if self.dataset is None or self.dtype != dtype:
-            self.dataset, self.dtype = self.store.create(self.name, shape, dtype, self.notes), dtype
+        if not self.store.file:
+            raise RunError(self.store.closed)
+        if self.dtype == dtype:
+            return
+        if self.dataset is not None:
+            raise RunError(
+                f"Recorder: {self.name} in {self.store.path} has rows of {self.dtype}, and this run's are of {dtype}; give it "
+                "another Recorder"
+            )
+        self.dataset, self.dtype = self.store.create(self.name, shape, dtype, self.notes), dtype
 
     def append(self, rows: np.ndarray) -> None:
         if not self.store.file:
-            raise RunError(
-                f"Recorder: {self.store.path} is closed"
-                + (f": {self.store.failed}" if self.store.failed else "")
-            )
-        self.pending.append(rows)
-        self.count += len(rows)
+            raise RunError(self.store.closed)
+        with self.store.busy:
+            self.pending.append(rows)
+            self.count += len(rows)
         if self.pending.count >= self.dataset.chunks[0]:
             self.flush()
 
     def flush(self) -> None:
         """Write what is pending."""
+        with self.store.busy:
+            self._flush()
+
+    def _flush(self) -> None:
         if not self.pending.count or not self.store.file:
             return
         rows = self.pending.read(0)
@@ -252,6 +292,10 @@ class File:
         self.pending.clear()
 
     def read(self, first: int) -> np.ndarray:
+        with self.store.busy:
+            return self._read(first)
+
+    def _read(self, first: int) -> np.ndarray:
         pending = self.pending.read(0)
         if self.dataset is None:
             return np.empty((0,))
@@ -260,8 +304,11 @@ class File:
         else:
             import h5py
 
-            with h5py.File(self.store.path, "r", swmr=True) as file:
-                rows = file[self.name][first : self.written]
+            try:
+                with h5py.File(self.store.path, "r", swmr=True) as file:
+                    rows = file[self.name][first : self.written]
+            except (OSError, KeyError) as e:
+                raise RunError(f"Recorder: {self.store.path} cannot be read: {e}") from None
         return (
             np.concatenate([rows, pending[max(0, first - self.written) :]])
             if len(pending)

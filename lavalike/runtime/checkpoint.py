@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import random
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +21,8 @@ from lavalike.compiler.fingerprint import Fingerprint, fingerprint
 from lavalike.container import Json
 from lavalike.errors import GraphFileError, InputError, RunError
 from lavalike.process.var import Var
+from lavalike.runtime import generators
+from lavalike.runtime.workers import Workers
 
 if TYPE_CHECKING:
     from lavalike.process import AbstractProcess
@@ -169,10 +170,9 @@ def states(processes: Iterable[AbstractProcess]) -> list[Var]:
 
 
 def _generators(runtime: Runtime) -> dict[str, Any]:
-    """States of the global generators that models may draw from; kernels' draws follow from seed,
-    process and step."""
-    if all(n.target.backend == "numba" and not n.model.inline for n in runtime.flat.nodes):
+    """States of the global generators that models may draw from, each worker's where there are."""
+    if not generators.drawn_from(runtime.flat.nodes):
         return {}
-    out = {"random": random.getstate(), "numpy": np.random.get_state(legacy=False)}  # noqa: NPY002
-    torch = sys.modules.get("torch")
-    return out if torch is None else {**out, "torch": torch.get_rng_state()}
+    if isinstance(runtime.program, Workers):
+        return {"shares": runtime.program.generators()}
+    return generators.states()

@@ -20,6 +20,7 @@ from lavalike.compiler.flat import Flat, Node, Target
 from lavalike.compiler.parts import Part, Plan
 from lavalike.process import OutPort, Port, Var
 from lavalike.runtime.engine import Engine, compiled
+from lavalike.runtime.generators import drawn_from
 from lavalike.runtime.parcel import Key, Parcel, keys
 
 Rows = Mapping[Port, np.ndarray]
@@ -249,6 +250,17 @@ class Member:
         self, engine: Engine, recordings: Mapping[Port | Var, np.ndarray]
     ) -> dict[Port | Var, np.ndarray]:
         return {t: x for t, x in recordings.items() if engine.flat.node_of(t.process) is not None}
+
+    @property
+    def draws(self) -> bool:
+        """Whether models of the share may draw from the process's generators."""
+        return drawn_from(self.nodes)
+
+    @property
+    def seed(self) -> int:
+        """Of those generators: the same in every run of the graph with the same seed."""
+        first = next(n for n in self.nodes if drawn_from([n]))
+        return next(e.flat for e in self.engines if first in e.flat.nodes).key(first)
 
     # -- Vars and states ---------------------------------------------------------------------------
 

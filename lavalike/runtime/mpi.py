@@ -393,6 +393,7 @@ class RankWorker(Worker):
     def __init__(self, pipe: Any, between: Any, graph: int) -> None:
         super().__init__(pipe)
         self.between, self.graph = between, graph
+        self.alone = bool(between.rank)
         self.given_up = [0]  # the last run that was
         self.dropped = False
 

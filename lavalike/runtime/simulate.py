@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 
 from lavalike.arguments import (
+    FLAG,
     Rule,
     arguments,
     as_numbers,
@@ -24,6 +26,7 @@ from lavalike.model.config import RunConfig
 from lavalike.process.ports import InPort, OutPort, Port
 from lavalike.process.process import AbstractProcess
 from lavalike.process.var import Var, resolved
+from lavalike.progress import Progress
 from lavalike.runtime.recording import AmbiguousError as AmbiguousError, Recording, Target, find
 from lavalike.runtime.runtime import Stretches
 from lavalike.runtime.workers import compiled
@@ -53,6 +56,7 @@ def recorded(process: AbstractProcess, record: Iterable[Target | str]) -> list[T
     ),
     config=optional(instance(RunConfig)),
     record=TARGETS,
+    progress=FLAG,
 )
 def simulate(
     process: AbstractProcess,
@@ -60,6 +64,7 @@ def simulate(
     steps: int | None = None,
     config: RunConfig | None = None,
     record: Iterable[Target | str] = (),
+    progress: bool = False,
 ) -> Recording:
     """Run everything connected to ``process`` from its Vars' present values and count of steps, and
     leave the processes as they were.
@@ -76,6 +81,8 @@ def simulate(
         record: ports and Vars to record besides the OutPorts of ``process``, which always are. A
             Var is recorded as it stands at the end of each step. Memory: steps x batch x size x
             itemsize bytes each.
+        progress: show on stderr how many steps are done, by tqdm where it is installed. What
+            computes all steps at once (a chip) shows none between. Default False.
 
     Returns:
         A :class:`Recording`.
@@ -115,20 +122,23 @@ def simulate(
             ) from None
     rows = {port: _rows(port, x, steps, batch, flat.dtype_of(port)) for port, x in fed.items()}
     stretches, done = Stretches(program), 0
-    while done < steps:
-        n = int(min(stretches.size, steps - done))
-        part = slice(done, done + n)
-        stretches.run(
-            program,
-            n,
-            {p: r[part] for p, r in rows.items()},
-            {t: a[part] for t, a in arrays.items()},
-        )
-        done += n
-        if program.request:  # a model ended it
-            done = program.step - flat.step
-            arrays = {t: a[:done] for t, a in arrays.items()}
-            break
+    with Progress("simulate", steps) if progress else nullcontext() as bar:
+        while done < steps:
+            n = int(min(stretches.size, steps - done))
+            part = slice(done, done + n)
+            stretches.run(
+                program,
+                n,
+                {p: r[part] for p, r in rows.items()},
+                {t: a[part] for t, a in arrays.items()},
+            )
+            done += n
+            if bar is not None:
+                bar.update(n)
+            if program.request:  # a model ended it
+                done = program.step - flat.step
+                arrays = {t: a[:done] for t, a in arrays.items()}
+                break
     program.close()
     return Recording(process, arrays, batch is not None, program, flat.step + 1)
 

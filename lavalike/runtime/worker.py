@@ -52,7 +52,10 @@ def _outlive() -> None:
 
 class Worker:
     """Serves one parent. A request is a verb and its arguments, an answer ("done", value, arrays)
-    or ("error", ...); arrays follow, as bytes each."""
+    or ("error", ...); arrays follow, as bytes each. ``alone``: the process is the worker's, no
+    program's."""
+
+    alone = True
 
     def __init__(self, pipe: Any) -> None:
         self.pipe = pipe
@@ -143,7 +146,8 @@ class Worker:
 
     def do_build(self, level: int, size: int, count: int, recordable: Any, threads: int) -> Any:
         """A share: its pickle, so many arrays, and the memory that all have."""
-        logs.LOGGER.setLevel(level)
+        if self.alone:
+            logs.LOGGER.setLevel(level)
         data = self.bytes()
         beside = [self.bytes() for _ in range(count)]
         with self.memory() as fd:
@@ -155,7 +159,11 @@ class Worker:
             threaded(parcel, threads)
             self.meeting = self.exchange(parcel, fd)
         self.member = Member(parcel, self.meeting, recordable, self.ask)
-        if "torch" in sys.modules:
+        if self.alone and self.member.draws:
+            from lavalike.runtime import generators
+
+            generators.seed(self.member.seed)
+        if self.alone and "torch" in sys.modules:
             sys.modules["torch"].set_num_threads(threads)
         logging.getLogger(__name__).info(
             "worker %d: %d process%s",
@@ -224,6 +232,18 @@ class Worker:
         self.member.go_back(pickle.loads(self.bytes()))
         return None, []
 
+    def do_generators(self) -> Any:
+        from lavalike.runtime import generators
+
+        found = generators.states() if self.alone and self.member.draws else {}
+        return None, [np.frombuffer(pickle.dumps(found, 5), np.uint8)]
+
+    def do_generate(self) -> Any:
+        from lavalike.runtime import generators
+
+        generators.restore(pickle.loads(self.bytes()))
+        return None, []
+
     def do_drop(self) -> Any:
         """Let go of the share."""
         self.member = self.meeting = None
@@ -236,13 +256,37 @@ def packed(error: BaseException) -> tuple[Any, ...]:
     """``error`` for another process: itself as bytes, where it can be, and in words."""
     text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
     notes = [*getattr(error, "__notes__", ())]
-    try:
-        data = pickle.dumps(error)
-        if not isinstance(pickle.loads(data), type(error)):
-            data = b""
-    except Exception:  # it holds what no pickle takes, or is not made of its arguments
-        data = b""
-    return data, f"{type(error).__name__}: {error}", notes, text
+    return _itself(error), f"{type(error).__name__}: {error}", notes, text
+
+
+def _itself(error: BaseException) -> bytes:
+    """``error`` as bytes, also where its class is made of other arguments than it keeps; b"" where
+    they hold what no pickle takes, or its class is found nowhere."""
+    for made in (error, _Parts(error)):
+        try:
+            data = pickle.dumps(made)
+            if isinstance(pickle.loads(data), type(error)):
+                return data
+        except Exception:  # whatever a user's class raises when it is made
+            continue
+    return b""
+
+
+class _Parts:
+    """An error by its class, ``args`` and attributes."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _put_together, (type(self.error), self.error.args, vars(self.error))
+
+
+def _put_together(kind: type[BaseException], args: Any, attributes: dict[str, Any]) -> Any:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    vars(error).update(attributes)
+    return error
 
 
 def unpacked(data: bytes, words: str, notes: list[str], text: str) -> BaseException:

@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lavalike import logs
-from lavalike.compiler.cut import Cut, cut
+from lavalike.compiler.cut import Cut, cut, most
 from lavalike.compiler.flat import Flat, Term
 from lavalike.compiler.parts import Plan, cut as plan_of
 from lavalike.compiler.refs import varying
@@ -52,6 +52,7 @@ MOST = 64  # steps that are exchanged at once, at most
 # what has shares computed by other processes than those started here, and how many there are
 # (runtime/mpi.py)
 elsewhere: tuple[type[Workers], int] | None = None
+ANSWERS = 5.0  # seconds after which a worker that nothing runs in has to answer
 ENDS = 5.0  # seconds in which a worker that was let go of ends
 
 
@@ -65,7 +66,12 @@ def compiled(
     """What runs ``flat``: an engine here, or workers where the RunConfig asks for them and they
     pay. ``running``: in place of the program that its processes have."""
     config = flat.config
-    count = config.workers or (1 if elsewhere is None else elsewhere[1])
+    count = config.workers or 1
+    if config.workers is None and elsewhere is not None and config.partition is None:
+        # ranks are there whatever a graph has for them
+        count = min(elsewhere[1], most(flat))
+        if count < elsewhere[1]:
+            log.info("%s: on %d of %d MPI ranks", flat.processes[0].path, count, elsewhere[1])
     if count == 1:
         return in_one(flat, batch, recordable, backends)
     if elsewhere is not None and count > elsewhere[1]:
@@ -118,6 +124,12 @@ class Hand:
     def pid(self) -> int:
         assert self.process.pid is not None
         return self.process.pid
+
+    def answer(self) -> Any:
+        """What it says while nothing runs; OSError where it does not, as one that is stopped."""
+        if not self.pipe.poll(ANSWERS):
+            raise TimeoutError(f"worker process {self.pid} does not answer")
+        return self.pipe.recv()
 
     def end(self, kill: bool = False) -> None:
         """Let the process end, and wait for it."""
@@ -172,9 +184,9 @@ def _hired(count: int) -> list[Hand]:
                 continue
             try:
                 hand.pipe.send(("hello",))
-                hand.pipe.recv()
-            except (EOFError, OSError):  # its time was up
-                hand.end()
+                hand.answer()
+            except (EOFError, OSError):  # its time was up, or it is stopped
+                hand.end(kill=True)
                 continue
             hands.append(hand)
     except BaseException as e:
@@ -234,12 +246,29 @@ def _check_start() -> None:
     _check_main()
 
 
+def _guards(node: ast.AST, line: int) -> bool:
+    """Whether ``node`` keeps ``line`` from an import: ``if __name__ == "__main__"``."""
+    return (
+        isinstance(node, ast.If)
+        and any(s.lineno <= line <= (s.end_lineno or line) for s in node.body)
+        and "__name__" in {n.id for n in ast.walk(node.test) if isinstance(n, ast.Name)}
+        and "__main__" in {n.value for n in ast.walk(node.test) if isinstance(n, ast.Constant)}
+        and not any(isinstance(n, ast.Or) for n in ast.walk(node.test))
+    )
+
+
 def _check_main() -> None:
     """WorkerError where a process that imports this program would run it."""
     main = sys.modules.get("__main__")
     path = getattr(main, "__file__", None)
-    if path is None:
+    named = getattr(getattr(main, "__spec__", None), "name", "") or ""
+    if path is None or named.endswith(".__main__"):  # which spawned processes do not import
         return
+    if not os.path.isfile(path):
+        raise WorkerError(
+            f"RunConfig(workers=): the program is {path}, which worker processes cannot import; write it to a file, with "
+            'what runs behind if __name__ == "__main__":, or leave out workers'
+        )
     line, frame = 0, sys._current_frames().get(threading.main_thread().ident or 0)
     while frame is not None:
         if frame.f_globals is vars(main) and frame.f_code.co_name == "<module>":
@@ -251,7 +280,7 @@ def _check_main() -> None:
     except (OSError, SyntaxError, ValueError):  # no program of Python's own: nothing can be told
         return
     at = next((s for s in body if s.lineno <= line <= (s.end_lineno or line)), None)
-    if at is None or (isinstance(at, ast.If) and "__name__" in ast.unparse(at.test)):
+    if at is None or any(_guards(n, line) for n in ast.walk(at)):
         return
     raise WorkerError(
         f"{path}:{line}: worker processes import this file, and would run this line again; put what runs behind "
@@ -699,6 +728,15 @@ class Workers:
             self._ask(rank, "restore", data=pickle.dumps(share))
         self.step = step
 
+    def generators(self) -> list[Any]:
+        """States of each worker's own generators, see :mod:`lavalike.runtime.generators`."""
+        return [pickle.loads(x.tobytes()) for x in self._all("generators")]
+
+    def generate(self, found: Sequence[Any]) -> None:
+        """Put each worker's generators where :meth:`generators` found them."""
+        for rank, states in enumerate(found):
+            self._ask(rank, "generate", data=pickle.dumps(states))
+
     @property
     def shares(self) -> list[list[str]]:
         """Paths of the processes of each share."""
@@ -791,7 +829,7 @@ def _let_go(hands: list[Hand], pid: int) -> None:
     for hand in [*hands]:
         try:
             hand.pipe.send(("drop",))
-            while hand.pipe.recv()[0] != "done":
+            while hand.answer()[0] != "done":
                 pass
         except (EOFError, OSError):
             hands.remove(hand)

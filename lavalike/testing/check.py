@@ -34,7 +34,7 @@ from lavalike.testing.samples import SAMPLES
 
 Arrays = dict[str, np.ndarray]
 Setup = Callable[[AbstractProcess], RunConfig]
-BATCH = 2
+BATCH = 3  # so that of two threads one has several samples
 PIECES = (3, 1, 5)  # steps of the runs that follow one another
 
 
@@ -448,6 +448,11 @@ class _Check:
         return done
 
     def random(self, var: Var, g: np.random.Generator) -> np.ndarray:
+        kind = var.value.dtype.kind
+        if kind == "b":
+            return g.random(var.shape) < 0.5
+        if kind == "c":
+            return g.normal(size=var.shape) + 1j * g.normal(size=var.shape)
         return g.integers(0, 40, var.shape) if self.fixed else g.normal(size=var.shape)
 
     def same(self, what: str, found: Arrays, wanted: Arrays) -> None:

@@ -1,9 +1,11 @@
 """Data sets and their transforms."""
 
+import functools
+
 import numpy as np
 import torch
 
-from lavalike import datasets, slayer
+from lavalike import datasets, events, slayer
 from tests.doors import table
 from tests.doors.table import FOLDER, NAN, NUMBERS, PATH, TENSOR, also, bad, optional, row
 
@@ -35,6 +37,22 @@ def drive():
     folder.mkdir(exist_ok=True)
     (folder / "data.txt").write_text("".join(f"{n}.jpg {n}.5\n" for n in range(20)))
     return {"path": FOLDER, "sequence": 2}
+
+
+@functools.cache
+def event_set():
+    """A folder that is each of the event data sets, of one sample."""
+    root = FOLDER / "events"
+    for part in ("Train", "Test"):
+        (root / part / "3").mkdir(parents=True, exist_ok=True)
+        (root / part / "3" / "00001.bin").write_bytes(bytes(5))
+    one = [(events.Event([3], None, [0], [0.0]), 1)]
+    for name in ("shd_train", "shd_test", "ssc_train", "ssc_valid", "ssc_test"):
+        events.write_spike_file(root / f"{name}.h5", one)
+    for part in ("train", "test"):
+        (root / f"trials_to_{part}.txt").write_text("user01_lab.aedat\n")
+    (root / "user01_lab_labels.csv").write_text("class,startTime_usec,endTime_usec\n1,0,9\n")
+    return {"root": root}
 
 
 TRANSFORM = bad(3, "x", [])
@@ -76,6 +94,20 @@ ROWS = [
         path=optional(PATH),
         train=FLAG,
         windows=COUNT,
+        seed=SEED,
+    ),
+    row("lavalike.datasets.NMNIST", event_set, root=PATH, train=FLAG, sort=FLAG),
+    row("lavalike.datasets.DVSGesture", event_set, root=PATH, train=FLAG, sort=FLAG),
+    row("lavalike.datasets.SHD", event_set, root=PATH, train=FLAG, sort=FLAG),
+    row("lavalike.datasets.SSC", event_set, root=PATH, part=CHOICE, sort=FLAG),
+    row(
+        "lavalike.datasets.MovingShapes",
+        {"samples": 1, "size": 12, "duration": 5.0},
+        train=FLAG,
+        samples=optional(COUNT),
+        size=also(COUNT, values=(11,)),
+        duration=also(POSITIVE, values=(4.0,)),
+        camera=bad(3, "x"),
         seed=SEED,
     ),
     row(

@@ -155,6 +155,7 @@ ROWS = [
         x=bad("x", values=(np.ones(3),)),
         steps=COUNT,
         config=OBJECT,
+        progress=FLAG,
     ),
     row(
         "netx.sign",

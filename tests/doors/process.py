@@ -250,6 +250,7 @@ ROWS = [
         steps=optional(COUNT),
         config=OBJECT,
         record=bad(3, values=(["nothing"],)),
+        progress=FLAG,
     ),
     row(
         "lavalike.simulate_many",

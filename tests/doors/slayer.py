@@ -1,6 +1,8 @@
 """slayer: training in lava-dl's words."""
 
 import functools
+import importlib.util
+from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -26,6 +28,7 @@ from tests.doors.table import (
     REAL,
     TENSOR,
     TEXT,
+    also,
     bad,
     optional,
     row,
@@ -241,6 +244,12 @@ def event_file(dims):
 def np_file():
     slayer.io.encode_np_spikes(FOLDER / "events.npy", events())
     return FOLDER / "events.npy"
+
+
+@functools.cache
+def weights():
+    slayer.utils.save_weights(FOLDER / "linear.safetensors", torch.nn.Linear(2, 3))
+    return FOLDER / "linear.safetensors"
 
 
 @functools.cache
@@ -506,7 +515,7 @@ ROWS = [
         lambda: {"filename": np_file()},
         filename=PATH,
         fmt=bad(3, values=("xyz",)),
-        time_unit=POSITIVE,
+        time_unit=optional(POSITIVE),
     ),
     row(
         "lavalike.slayer.io.tensor_to_event",
@@ -528,6 +537,29 @@ ROWS = [
         classifier=bad(3, "x"),
         count_log=FLAG,
         lam=bad("1", values=(NAN,)),
+        callbacks=bad(3, "x", None, [3]),
+    ),
+    row(
+        "lavalike.slayer.utils.Assistant.fit",
+        {"train": [tuple(BATCH.values())]},
+        assistant,
+        train=bad(3, "x", None),
+        epochs=COUNT,
+        test=bad(3, "x"),
+        valid=bad(3, "x"),
+        progress=FLAG,
+    ),
+    row(
+        "lavalike.slayer.utils.ScalarWriter",
+        {"writer": SimpleNamespace(add_scalar=print)},
+        writer=bad(3, "x", None),
+        prefix=TEXT,
+    ),
+    row(
+        "lavalike.slayer.utils.LogFile",
+        {"path": FOLDER / "log.csv"},
+        path=also(PATH, values=("log.txt",)),
+        append=FLAG,
     ),
     *(
         row(
@@ -679,7 +711,20 @@ ROWS = [
     ),
 ]
 MADE = "part of the blocks, which have rows"
+SAVED = [
+    row(
+        f"lavalike.weights.{name}",
+        lambda: {"path": weights(), "module": torch.nn.Linear(2, 3)},
+        path=PATH,
+        module=bad(3, "x", None),
+    )
+    for name in ("save_weights", "load_weights")
+]
+INSTALLED = importlib.util.find_spec("safetensors") is not None
+ROWS += SAVED if INSTALLED else []
 EXEMPT = {
+    **({} if INSTALLED else {r.path: "needs safetensors, which is not installed" for r in SAVED}),
+    "lavalike.slayer.utils.Callback": "a base that takes nothing",
     "lavalike.slayer.block.Block": "base of the blocks, which have rows",
     "lavalike.slayer.synapse.Synapse": "base of the synapses, which have rows",
     "lavalike.slayer.synapse.GenericLayer": "base of the synapses, which have rows",

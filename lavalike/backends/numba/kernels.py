@@ -536,6 +536,7 @@ def pack(values: list[Any], kinds: list[Kind]) -> np.ndarray:
         if dtype == "t":
             continue
         if axes:
+            assert value.flags.c_contiguous  # a kernel knows no strides
             out += (address_of(value), *value.shape)
             continue
         parts = (value.real, value.imag) if dtype.startswith("complex") else (value,)

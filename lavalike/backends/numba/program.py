@@ -315,7 +315,7 @@ class NumbaProgram:
         )
         batch = () if model.batched else (self.batch,)
         self.own[node] = {
-            k: np.array(np.broadcast_to(constants[k], (*batch, *constants[k].shape)))
+            k: np.array(np.broadcast_to(constants[k], (*batch, *constants[k].shape)), order="C")
             for k in written
         }
 

@@ -8,6 +8,11 @@ from lavalike.slayer.utils import (
     time as time,
 )
 from lavalike.slayer.utils.assistant import Assistant as Assistant
+from lavalike.slayer.utils.callbacks import (
+    Callback as Callback,
+    LogFile as LogFile,
+    ScalarWriter as ScalarWriter,
+)
 from lavalike.slayer.utils.checkpoint import (
     load_checkpoint as load_checkpoint,
     save_checkpoint as save_checkpoint,
@@ -21,6 +26,7 @@ from lavalike.slayer.utils.utils import (
     event_rate as event_rate,
     staticproperty as staticproperty,
 )
+from lavalike.weights import load_weights as load_weights, save_weights as save_weights
 
 quantize = _quantize.quantize
 QUANTIZE_MODE = MODE  # its name in lava-dl

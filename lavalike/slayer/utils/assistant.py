@@ -2,15 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable, Sequence, Sized
 from typing import Any
 
 import torch
 from torch import nn
 
-from lavalike.arguments import FLAG, FUNCTION, TENSOR, arguments, instance, optional, real
+from lavalike.arguments import (
+    FLAG,
+    FUNCTION,
+    TENSOR,
+    Rule,
+    arguments,
+    instance,
+    integer,
+    optional,
+    real,
+    sequence,
+)
 from lavalike.errors import InputError
+from lavalike.progress import Progress
+from lavalike.slayer.utils import callbacks as _callbacks
 from lavalike.slayer.utils.stats import LearningStat, LearningStats
+
+_BATCHES = Rule(
+    "batches (input, target), as a DataLoader gives them",
+    lambda v: isinstance(v, Iterable) and not isinstance(v, str | dict | torch.Tensor),
+)
 
 
 def alone(net: nn.Module) -> nn.Module:
@@ -47,6 +66,18 @@ class Assistant:
         count_log: the network returns event counts.
         lam: weight of the network's own loss, which is trained on but not counted in the
             statistics.
+        callbacks: told of batches and epochs: objects with methods of
+            :class:`~lavalike.slayer.utils.Callback`, or functions ``f(assistant, metrics)`` called
+            at each epoch's end. With a loop of your own, call :meth:`end_epoch` in the place of
+            ``stats.update()``.
+
+    Attributes: ``epoch``: how many epochs are done.
+
+    Example::
+
+        assistant = Assistant(net, loss, optimizer, classifier=slayer.classifier.Rate(),
+                              callbacks=[LogFile("run.csv")])
+        stats = assistant.fit(train_loader, epochs=10, test=test_loader, progress=True)
     """
 
     @arguments(
@@ -57,6 +88,7 @@ class Assistant:
         classifier=optional(FUNCTION),
         count_log=FLAG,
         lam=optional(real()),
+        callbacks=sequence(Rule("a Callback or a function", _callbacks.is_callback)),
     )
     def __init__(
         self,
@@ -67,9 +99,14 @@ class Assistant:
         classifier: Callable[..., torch.Tensor] | None = None,
         count_log: bool = False,
         lam: float | None = None,
+        callbacks: Sequence[Any] = (),
     ) -> None:
         self.net, self.error, self.optimizer, self.stats = net, error, optimizer, stats
         self.classifier, self.count_log, self.lam = classifier, count_log, lam
+        self.callbacks = tuple(map(_callbacks.check, callbacks))
+        if self.callbacks and stats is None:
+            self.stats = LearningStats()
+        self.epoch, self._began, self._stopped = 0, time.perf_counter(), False
 
     @arguments(factor=real(above=0))
     def reduce_lr(self, factor: float = 10 / 3) -> None:
@@ -92,6 +129,7 @@ class Assistant:
         self.optimizer.zero_grad()
         total.backward()
         self.optimizer.step()
+        self._tell("train", loss)
         return (output, count) if self.count_log else output
 
     @arguments(input=TENSOR, target=TENSOR, late=True)
@@ -99,9 +137,10 @@ class Assistant:
     def test(self, input: torch.Tensor, target: torch.Tensor) -> Any:
         """Output of the network in eval mode, counted as testing."""
         self.net.eval()
-        output, _, _, count = self._evaluate(
+        output, loss, _, count = self._evaluate(
             input, target, self.stats.testing if self.stats else None
         )
+        self._tell("test", loss)
         return (output, count) if self.count_log else output
 
     @arguments(input=TENSOR, target=TENSOR, late=True)
@@ -109,10 +148,91 @@ class Assistant:
     def valid(self, input: torch.Tensor, target: torch.Tensor) -> Any:
         """Output of the network in eval mode, counted as validation."""
         self.net.eval()
-        output, _, _, count = self._evaluate(
+        output, loss, _, count = self._evaluate(
             input, target, self.stats.validation if self.stats else None
         )
+        self._tell("valid", loss)
         return (output, count) if self.count_log else output
+
+    @arguments(
+        train=_BATCHES,
+        epochs=integer(1),
+        test=optional(_BATCHES),
+        valid=optional(_BATCHES),
+        progress=FLAG,
+    )
+    def fit(
+        self,
+        train: Iterable[Any],
+        epochs: int = 1,
+        test: Iterable[Any] | None = None,
+        valid: Iterable[Any] | None = None,
+        progress: bool = False,
+    ) -> LearningStats:
+        """Train for some epochs: of each, every batch of ``train``, then of ``test`` and ``valid``.
+
+        Args:
+            train: gives batches (input, target) each time it is gone through: a DataLoader, a list.
+            epochs: how many more. Default 1.
+            test, valid: batches that are run in eval mode at each epoch's end.
+            progress: show batches and an epoch's numbers on stderr, by tqdm where it is installed.
+                Default False.
+
+        Returns:
+            The statistics.
+        """
+        if self.stats is None:
+            self.stats = LearningStats()
+        parts = [
+            (run, batches)
+            for run, batches in ((self.train, train), (self.test, test), (self.valid, valid))
+            if batches is not None
+        ]
+        count = [len(b) if isinstance(b, Sized) else None for _, b in parts]
+        total = None if None in count else epochs * sum(n for n in count if n is not None)
+        bar = Progress("fit", total, "batch") if progress else None
+        self._stopped = False
+        _callbacks.call(self.callbacks, "on_fit_begin", self)
+        try:
+            for _ in range(epochs):
+                _callbacks.call(self.callbacks, "on_epoch_begin", self)
+                for run, batches in parts:
+                    for input, target in batches:
+                        run(input, target)
+                        if bar is not None:
+                            bar.update()
+                told = self.end_epoch()
+                if bar is not None:
+                    bar.update(0, ", ".join(f"{n} {v:.4g}" for n, v in told.items() if "/" in n))
+                if self._stopped:
+                    break
+        finally:
+            if bar is not None:
+                bar.close()
+            _callbacks.call(self.callbacks, "on_fit_end", self)
+        return self.stats
+
+    def end_epoch(self) -> dict[str, float]:
+        """Close the epoch: log its statistics, tell the callbacks. Returns what they are told.
+
+        Callbacks find the statistics as they are at the epoch's end, before and after.
+        """
+        if self.stats is None:
+            self.stats = LearningStats()
+        told = _callbacks.metrics(self, self._began)
+        self.stats.update()
+        _callbacks.call(self.callbacks, "on_epoch_end", self, told)
+        self.epoch += 1
+        self._began = time.perf_counter()
+        return told
+
+    def stop(self) -> None:
+        """Make the epoch under way the last of ``fit``."""
+        self._stopped = True
+
+    def _tell(self, phase: str, loss: torch.Tensor) -> None:
+        if self.callbacks:
+            _callbacks.call(self.callbacks, "on_batch_end", self, phase, float(loss.detach()))
 
     def _evaluate(
         self, input: torch.Tensor, target: torch.Tensor, stat: LearningStat | None
