@@ -16,7 +16,7 @@
      |   +- WorkerError                a worker process that cannot be started, has ended or does not answer
      +- OverflowError24 (ArithmeticError) a fixed-point accumulator left its 24 bits
      +- NetFileError (ValueError)        a .net file: file, key, expected, found
-     +- GraphFileError (ValueError) a file of a graph, a checkpoint or a recording: what it cannot hold, or what is wrong with it
+     +- GraphFileError (ValueError)      a file of a compiled graph: what it cannot hold, or what is wrong with it
      +- FixedPointError (ValueError)     a value that fixed point cannot hold: layer, value, remedy
      +- ExportError (ValueError)         a layer that cannot be exported faithfully
      +- MissingExtraError (ModuleNotFoundError)  a package that only some calls need is not installed

@@ -13,6 +13,7 @@ from typing import Any
 
 ROWS = 200  # of a table that are shown, unless it says otherwise
 LONGEST = 200  # characters of a text
+EMPTY = ("", "-")  # of a column of numbers, too
 _CELL = "padding:1px 10px 1px 0;text-align:"
 
 
@@ -28,9 +29,12 @@ def table(
     """A table of at most ``most`` of ``total`` rows, and how many more there are. Columns whose
     entries look like numbers are aligned right."""
     shown = [[str(x) for x in row] for row in islice(rows, most)]
-    right = [all(_numeric(r[k]) for r in shown) for k in range(len(head))]
+    right = [
+        any(r[k] not in EMPTY for r in shown) and all(_numeric(r[k]) for r in shown)
+        for k in range(len(head))
+    ]
     side = [f'style="{_CELL}{"right" if r else "left"}"' for r in right]
-    lines = ['<table style="border-collapse:collapse"><thead><tr>']
+    lines = ['<table style="border-collapse:collapse;font-size:inherit"><thead><tr>']
     lines += [f"<th {s}>{escape(h)}</th>" for h, s in zip(head, side, strict=True)]
     lines.append("</tr></thead><tbody>")
     for row in shown:
@@ -43,7 +47,7 @@ def table(
 
 
 def _numeric(text: str) -> bool:
-    return text in ("", "-") or text.lstrip("-+.")[:1].isdigit()
+    return text in EMPTY or text.lstrip("-+.")[:1].isdigit()
 
 
 def fold(title: object, body: str, opened: bool = False) -> str:

@@ -15,6 +15,7 @@ from lavalike import html as view
 from lavalike.bss2 import Chip, Noise
 from lavalike.proc import LIF, Dense, Monitor, Recorder
 from lavalike.process import drawing
+from tests.conftest import ROOT
 
 EVIL = '<script>alert("&")</script>'
 
@@ -326,6 +327,16 @@ def test_a_chip_and_a_placement():
         assert word in shown
     head, *_ = str(placed).split("\n")
     assert head in shown
+
+
+def test_a_network_of_a_file():
+    import netx
+
+    net = netx.hdf5.Network(ROOT / "tests/data/lavalike-0.3/sdnn.net")
+    text = Checked(net._repr_html_()).text
+    assert "3 layers, lavalike file" in text
+    assert re.search(r"dense +6 +5 +SigmaDelta +30 +1 ", text)
+    assert str(net).split("\n")[0] == "sdnn.net: 3 layers, lavalike file"
 
 
 def test_a_table_counts_what_it_leaves_out():

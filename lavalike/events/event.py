@@ -307,7 +307,7 @@ class Event:
             fig: number of the figure; None: a new one.
             frame_rate: frames a second (of events and of the film), for events in two dimensions.
         """
-        plt = needed("matplotlib.pyplot", "Event.show", "plot")
+        plt = needed("matplotlib.pyplot", "io.Event.show", "plot")
         if self.dim == 1:
             raster(self, ax=plt.figure(fig, clear=True).add_subplot())
             plt.show()
@@ -336,7 +336,7 @@ class Event:
                 then, less memory now).
             repeat: start again at the end.
         """
-        plt = needed("matplotlib.pyplot", "Event.anim", "plot")
+        plt = needed("matplotlib.pyplot", "io.Event.anim", "plot")
         axes = plt.figure(fig, clear=True).add_subplot()
         return film.events(self, axes, frame_rate, repeat, pre_compute_frames)
 

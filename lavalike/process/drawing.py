@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 MOST = 100  # boxes of a drawing that is folded by itself
 NAMED = 3  # pairs of ports that an edge names
+FEW = 20  # processes inside that a notebook shows at once
 ROWS = 100  # processes and Vars that a notebook shows
 
 
@@ -376,7 +377,7 @@ def shown(process: AbstractProcess, *parts: str) -> str:
         )
         body = html.table(["process", "class", "in", "out"], rows, len(inner), ROWS)
         many = html.count(len(inner), "process", "processes")
-        sections.append(html.fold(f"{many} inside", body, len(inner) <= 20))
+        sections.append(html.fold(f"{many} inside", body, len(inner) <= FEW and not parts))
     steps = f", after step {process.step}" if isinstance(process.step, int) and process.step else ""
     return html.box(process.path, f"{type(process).__name__}{steps}", *sections)
 

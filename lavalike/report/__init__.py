@@ -10,6 +10,7 @@ Needs matplotlib, the extra [plot]; no browser, no network.
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +22,7 @@ from lavalike.arguments import (
     FLAG,
     PATH,
     SHAPE,
+    TEXT,
     Rule,
     arguments,
     instance,
@@ -55,6 +57,7 @@ _INPUT = Rule(
     steps=optional(integer(1)),
     input_shape=optional(SHAPE),
     dt=optional(real(above=0)),
+    convention=optional(TEXT),
     config=optional(instance(RunConfig)),
 )
 def report(
@@ -66,6 +69,7 @@ def report(
     steps: int | None = None,
     input_shape: Any = None,
     dt: float | None = None,
+    convention: str | None = None,
     config: RunConfig | None = None,
 ) -> Path:
     """Run ``network`` on ``input`` and write a page of what it is and did.
@@ -81,7 +85,9 @@ def report(
             False.
         steps: default None: the length of the input.
         input_shape: (x, y, channels), where a .net file has no input layer.
-        dt: seconds a step, which a .nir file needs.
+        dt: seconds a step, of a .nir file. Default None: what :func:`netx.nir.from_nir` takes.
+        convention: of a .nir file, as :func:`netx.nir.from_nir` takes it. Default None: its
+            default.
         config: default None: fixed_pt for a .net file, ``RunConfig()`` for others.
 
     Returns:
@@ -100,7 +106,7 @@ def report(
         report("pilotnet.net", frames, "pilotnet.html", values=True)
     """
     needed("matplotlib", "lavalike.report", "plot")
-    process, default, title = _network(network, input_shape, dt)
+    process, default, title = _network(network, input_shape, dt, convention)
     target = _target(out, network, input)
     x = input if isinstance(input, Mapping) else {_port(process): _array(process, input, values)}
     if values and isinstance(input, Mapping):
@@ -123,19 +129,29 @@ def report(
 
 
 def _network(
-    network: Any, input_shape: Any, dt: float | None
+    network: Any, input_shape: Any, dt: float | None, convention: str | None
 ) -> tuple[AbstractProcess, RunConfig, str]:
     """The process, how it is run by default, and the page's title."""
     suffix = "" if isinstance(network, AbstractProcess) else Path(network).suffix.lower()
-    for name, given, of in (("input_shape", input_shape, ".net"), ("dt", dt, ".nir")):
+    given_for = (
+        ("input_shape", input_shape, ".net"),
+        ("dt", dt, ".nir"),
+        ("convention", convention, ".nir"),
+    )
+    for name, given, of in given_for:
         if given is not None and suffix != of:
             raise InputError(f"report: {name} is of a {of} file; network is {shown(network)}")
     if isinstance(network, AbstractProcess):
         return network, RunConfig(), network.path
     if suffix == ".nir":
-        nir = needed("netx.nir", "lavalike.report of a .nir file", "all")
-        options = {} if dt is None else {"dt": dt}
-        return nir.from_nir(network, **options), RunConfig(), Path(network).name
+        try:
+            nir = importlib.import_module("netx.nir")
+        except ModuleNotFoundError as e:
+            if e.name != "netx.nir":
+                raise
+            raise InputError(f"report: network: {network}: this lavalike reads no NIR") from None
+        told = {} if convention is None else {"convention": convention}
+        return nir.from_nir(network, dt=dt, **told), RunConfig(), Path(network).name
     import netx
 
     net = netx.hdf5.Network(network, input_shape=input_shape)

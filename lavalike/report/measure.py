@@ -95,7 +95,7 @@ def _facts(layer: AbstractProcess) -> LayerFacts:
     neurons = sum(
         max((port.size for port in p.out_ports), default=0)
         for p in inside
-        if not isinstance(p, Connection) and p.dynamics is not None
+        if not isinstance(p, Connection) and p.dynamics is not None and p.dynamics.states
     )
     values = [np.asarray(v.get()).reshape(-1) for p in connections for v in p.vars if v.trainable]
     out = getattr(layer, "out", None)

@@ -232,13 +232,16 @@ def _activity(found: Measured) -> str:
 
 def _rasters(found: Measured) -> str:
     layers = _senders(found)
+    room = any(
+        np.count_nonzero(_first(found, x)) > plot.canvas.MANY for x in layers[:FIELDS]
+    )  # for scales beside images
 
     def draw(x: LayerFacts) -> Callable[[Any], None]:
         def on(ax: Any) -> None:
             plot.raster(found.recording, of=x.out, ax=ax)
             ax.set_title(x.name, fontsize="medium", loc="left")
             place = ax.get_position()  # as wide with a scale beside it as without
-            if len(ax.figure.axes) == 1:
+            if room and len(ax.figure.axes) == 1:
                 ax.set_position([place.x0, place.y0, 0.8 * place.width, place.height])
 
         return on
@@ -252,6 +255,12 @@ def _rasters(found: Measured) -> str:
     return note + "".join(images) + _drawn(layers, "layers") if images else ""
 
 
+def _first(found: Measured, layer: LayerFacts) -> np.ndarray:
+    """What a layer sends, of the first sample."""
+    sent = found.recording[layer.out]  # type: ignore[index]  # a sender has a port
+    return sent[0] if found.recording.batched else sent
+
+
 def _many(layer: LayerFacts) -> bool:
     return layer.out is not None and layer.out.size > 12
 
@@ -260,10 +269,14 @@ def _output(found: Measured) -> str:
     out = found.process.out_ports
     if not out or out[0].size > OUTPUTS:
         return ""
+    sent = found.recording[out[0]]
+    spiking = bool(((sent == 0) | (sent == 1)).all())
 
     def draw(ax: Any) -> None:
-        plot.traces(found.recording, of=out[0], ax=ax)
+        (plot.raster if spiking else plot.traces)(found.recording, of=out[0], ax=ax)
         ax.set_title("", loc="left")
+        if spiking:
+            return
         place = ax.get_position()
         if out[0].size > 4:
             ax.set_position([place.x0, place.y0, place.width * 0.86, place.height])

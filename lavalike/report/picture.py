@@ -114,6 +114,9 @@ def _rows(drawing: Drawing) -> list[list[Box]]:
         for n in after[at]:
             if (at, n) not in back:
                 rank[n] = max(rank[n], rank[at] + 1)
+    for at, heard in before.items():  # what hears nothing stands above who hears it first
+        if not heard and after[at]:
+            rank[at] = max(0, min(rank[n] for n in after[at]) - 1)
     rows: list[list[Box]] = [[] for _ in range(max(rank.values(), default=-1) + 1)]
     for b in drawing.boxes:
         rows[rank[b.number]].append(b)

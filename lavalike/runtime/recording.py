@@ -139,9 +139,10 @@ class Recording(Mapping[Any, np.ndarray]):
             )
         if not isinstance(key, str):
             return resolved(key) if self._process is not None else self._kept(key)
-        known = dict(zip(self.paths, self._arrays, strict=True))
-        if key in known and "#" in key:
-            return known[key]
+        if "#" in key:
+            known = dict(zip(self.paths, self._arrays, strict=True))
+            if key in known:
+                return known[key]
         if self._process is None:
             return self._kept(key)
         try:

@@ -126,6 +126,7 @@ ROWS = [
         steps=optional(COUNT),
         input_shape=optional(SHAPE),
         dt=optional(POSITIVE),
+        convention=bad(3),
         config=OBJECT,
     ),
 ]
