@@ -41,6 +41,15 @@ REALS = Rule(
 class Network(AbstractProcess):
     """The network of a .net file, written by lavalike's or lava-dl's slayer.
 
+    Example:
+        >>> params = {"threshold": 1.0, "current_decay": 0.5, "voltage_decay": 0.1}
+        >>> path = slayer.export_hdf5(slayer.block.cuba.Dense(params, 6, 2), "net.net")
+        >>> net = netx.Network(path)
+        >>> x = net.encode((np.random.rand(4, 6, 20) < 0.3).astype(float))  # (batch, inputs, time)
+        >>> rec = lv.simulate(net, {"inp": x}, config=lv.RunConfig(precision="fixed_pt"))
+        >>> net.decode(rec["out"]).shape
+        (4, 2, 20)
+
     Args:
         net_config: path of the file.
         num_layers: read only the first of the file's layers (flatten counts). Default all.

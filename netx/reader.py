@@ -36,7 +36,11 @@ BOMB_BYTES, BOMB_RATIO = 1 << 20, 1000
 
 
 class NetFileWarning(UserWarning):
-    """A key of a foreign file was dropped or a value changed, as Lava's loader did silently."""
+    """A key of a foreign file was dropped or a value changed, as Lava's loader did silently.
+
+    Causes: a file of lava-dl's with keys that no layer has, or values beyond their bits.
+    Remedy: none is needed to compute what Lava did; ``exact=True`` makes it an error.
+    """
 
 
 @dataclass

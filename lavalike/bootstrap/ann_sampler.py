@@ -32,6 +32,11 @@ class AnnSampler(nn.Module):
     a rate rises nowhere else, and falls nowhere. Backward the slope is scaled so that a unit of
     drive that saturates counts as one, and ``eps`` lets a little pass everywhere.
 
+    Example:
+        >>> from lavalike import bootstrap
+        >>> bootstrap.ann_sampler.AnnSampler().__class__.__name__
+        'AnnSampler'
+
     Args:
         num_centers: bins. Default 5; less than half the steps of a sample.
         sample_range: shares of the highest rate between which they lie. Default (0.1, 0.9).

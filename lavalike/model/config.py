@@ -56,7 +56,13 @@ _OPTIONS = {
 @dataclass(frozen=True)
 class NodeConfig:
     """How one process is computed; its model has it as ``self.config``. ``dtype`` is that of
-    floating_pt."""
+    floating_pt.
+
+    Example:
+        >>> from lavalike.model import NodeConfig
+        >>> NodeConfig("numba", "fixed_pt", "float32").message_dtype
+        dtype('int32')
+    """
 
     backend: str
     precision: Precision
@@ -136,6 +142,11 @@ class Choice:
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
     """How a graph is run.
+
+    Example:
+        >>> lv.RunConfig(precision="fixed_pt").backend
+        'numba'
+        >>> config = lv.RunConfig(dtype="float64", select={"hidden": "torch", proc.LIF: "fixed_pt"})
 
     Args:
         backend: ``"numba"``, ``"torch"``, ``"bss2"`` or the name of an installed backend.

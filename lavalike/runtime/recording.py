@@ -40,7 +40,11 @@ _DT, _SAMPLE = optional(real(above=0)), integer(0)
 
 
 class AmbiguousError(InputError):
-    """Several parts go by the name."""
+    """Several parts go by the name.
+
+    Causes: a name that more than one process, port or Var has.
+    Remedy: the port or Var itself, or its path (``net.hidden.v``).
+    """
 
 
 @dataclass(frozen=True, eq=False)

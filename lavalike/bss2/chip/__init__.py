@@ -51,6 +51,11 @@ class Noise:
     examples show column gains spread by 4.4 to 5.2 % and a temporal noise of 2 LSB); they are
     knobs, not claims about one chip.
 
+    Example:
+        >>> chip = bss2.Chip(seed=3, noise=bss2.Noise(column_gain=0.1, trial=0))
+        >>> bss2.Noise.none().column_gain
+        0.0
+
     Args:
         column_gain, row_gain: perceptron mode, relative. Default 0.05 each.
         column_offset: perceptron mode, output LSB. Default 2.
@@ -155,6 +160,12 @@ class Circuits(NamedTuple):
 @dataclass(frozen=True)
 class Chip:
     """One chip. It holds no state: the same arguments are the same chip, in every process and run.
+
+    Example:
+        >>> bss2.Chip(seed=3).level
+        'emulated'
+        >>> bss2.Chip(seed=3) == bss2.Chip(seed=3)
+        True
 
     Args:
         seed: which chip: its fixed pattern. What varies from trial to trial is drawn from torch's

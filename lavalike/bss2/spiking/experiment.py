@@ -80,6 +80,11 @@ class Calls:
 class Experiment:
     """What is run together.
 
+    Example:
+        >>> experiment = bss2.spiking.Experiment(dt=1e-6, chip=bss2.Chip(seed=3))
+        >>> bss2.spiking.LIF(10, experiment).size
+        10
+
     Args:
         mock: simulate the model in floating point. Without it the current chip is taken
             (:func:`lavalike.bss2.use`, ``init_hardware``) at its level; at "ideal" that is the

@@ -23,6 +23,12 @@ class LearningStat:
     Within an epoch ``add`` batches (or raise num_samples, loss_sum and correct_samples); ``update``
     closes it.
 
+    Example:
+        >>> stat = slayer.utils.LearningStat()
+        >>> stat.loss_sum, stat.num_samples = 3.0, 4
+        >>> stat.loss
+        0.75
+
     Args:
         loss_str, loss_unit, accuracy_str, accuracy_unit: how the two are called when printed.
 
@@ -200,6 +206,13 @@ class LearningStats:
 
     As text: ``Train loss =     0.08724 (min =     0.06125)    accuracy = ... (max = ...) | Test  loss = ... | Valid ...``,
     of the epoch under way or last closed; phases without samples are left out.
+
+    Example:
+        >>> stats = slayer.utils.LearningStats()
+        >>> stats.training.loss_sum, stats.training.num_samples = 3.0, 4
+        >>> stats.update()  # an epoch ends
+        >>> stats.training.loss_log
+        [0.75]
 
     Args:
         loss_str, loss_unit, accuracy_str, accuracy_unit: how the two are called when printed.
