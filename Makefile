@@ -1,9 +1,9 @@
-# Both targets build their own virtual environment from constraints.txt and need nothing else.
+# Each target builds its own virtual environment from constraints.txt and needs nothing else.
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test types bench
+.PHONY: demo test types docs bench
 
 demo: $(VENV)/.installed
 	$(BIN)/python -m lavalike demo
@@ -18,6 +18,10 @@ test: $(VENV)/.installed
 types: $(VENV)/.types
 	$(BIN)/basedpyright --pythonpath $(BIN)/python
 
+# the site, in build/site; a warning, a dead link between pages among them, is an error
+docs: $(VENV)/.docs
+	$(BIN)/python -m sphinx -W --keep-going --quiet -c docs . build/site
+
 bench: $(VENV)/.installed
 	$(BIN)/python -m benchmarks
 
@@ -26,6 +30,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
+	touch $@
+
+$(VENV)/.docs: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
 	touch $@
 
 $(VENV)/.types: $(VENV)/.installed

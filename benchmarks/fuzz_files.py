@@ -1,19 +1,21 @@
 """Damaged .net files: what loading them does.
 
-    python -m benchmarks.fuzz_files [--count 10000] [--foreign 2000] [--edits 2000] [--seed 0]
+    python -m benchmarks.fuzz_files [--count 10000] [--foreign 2000] [--edits 2000] [--nir 10000]
+                                    [--seed 0]
 
 Files of lavalike with damaged bytes, the same without lavalike's attributes (as lava-dl writes
-them) with damaged bytes, and the latter with wrong contents in sound HDF5. A worker process loads
+them) with damaged bytes, the latter with wrong contents in sound HDF5, and the files of NIR's paper
+(tests/data/nir) with damaged bytes. A worker process loads
 them one by one; it is killed where a load takes longer than the deadline. Counted are loads that
 give the same network, another one, a NetFileError (and how many name a key), another exception,
 that end the process or do not end, and that take more memory than 64 MiB and three times what the
 undamaged network's arrays take (Linux only).
 
-A file of lava-dl has no digest. Another network may come with a NetFileWarning that names what was
-not used as it stands ("told"). Where a number became another that a layer may have, nothing can
-tell ("other numbers": keys, kinds, sizes and texts are the original's, but for what a layer may
-leave out or have one a channel). "different" is neither: a fault, as every other network is from a
-file of lavalike.
+A file of lava-dl, or of NIR, has no digest. Another network may come with a NetFileWarning that
+names what was not used as it stands ("told"). Where a number became another that a layer may have,
+nothing can tell ("other numbers": keys, kinds, sizes and texts are the original's, but for what a
+layer may leave out or have one a channel). "different" is neither: a fault, as every other network
+is from a file of lavalike.
 
 Exit status 1 where there is a fault, or any load ends otherwise than by a network or a
 LavalikeError.
@@ -365,6 +367,47 @@ class Peak:
         return max(0, self._read("VmHWM") - self.before) if self.before else 0
 
 
+def read_nir(path: str) -> dict[str, Any]:
+    """What came of the graph of a file: a hash of it, and one of all but its numbers and which of
+    its nodes an edge joins."""
+    from netx.nir import read
+
+    graph = read(path).flat()
+    nodes = {
+        n: (x.type, {k: np.asarray(v) for k, v in x.params.items()}) for n, x in graph.nodes.items()
+    }  # type: ignore[union-attr]  # a flat graph has no graphs
+    whole = repr(
+        [
+            (n, t, [(k, v.dtype, v.shape, v.tobytes()) for k, v in p.items()])
+            for n, (t, p) in nodes.items()
+        ]
+    )
+    shape = repr(
+        sorted(
+            (t, [(k, v.shape) for k, v in p.items() if k != "padding"]) for t, p in nodes.values()
+        )
+    )
+    return {
+        "text": hashlib.sha256((whole + repr(graph.edges)).encode()).hexdigest(),
+        "outline": hashlib.sha256(f"{shape} {len(graph.edges)}".encode()).hexdigest(),
+        "held": sum(v.nbytes for _, p in nodes.values() for v in p.values()),
+        "ours": False,
+    }
+
+
+def read_net(path: str) -> dict[str, Any]:
+    """What came of the network of a file."""
+    import netx
+
+    net = netx.Network(path)
+    return {
+        "text": fingerprint(net),
+        "held": held(net),
+        "ours": net.ours,
+        "outline": outline(path),
+    }
+
+
 def load(path: str) -> dict[str, Any]:
     """How loading ``path`` ends."""
     import lavalike as lv
@@ -375,15 +418,9 @@ def load(path: str) -> dict[str, Any]:
     try:
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always", netx.NetFileWarning)
-            net = netx.Network(path)
-        out |= {
-            "end": "loads",
-            "text": fingerprint(net),
-            "held": held(net),
-            "ours": net.ours,
-            "outline": outline(path),
-            "told": [str(w.message) for w in said if issubclass(w.category, netx.NetFileWarning)],
-        }
+            found = (read_nir if path.endswith(".nir") else read_net)(path)
+        told = [str(w.message) for w in said if issubclass(w.category, netx.NetFileWarning)]
+        out |= {"end": "loads", "told": told, **found}
     except lv.NetFileError as e:
         out |= {"end": "NetFileError", "key": e.key, "text": str(e)}
     except lv.LavalikeError as e:
@@ -481,7 +518,7 @@ def fuzz(
         if first["end"] != "loads":
             raise SystemExit(f"{p.name} does not load undamaged: {first.get('text')}")
     for k in range(count):
-        target = folder / "damaged.net"
+        target = folder / f"damaged{paths[0].suffix}"
         kind, origin = make(paths, target, np.random.default_rng((seed, k)))
         got = worker.load(target)
         end = got["end"]
@@ -557,6 +594,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--edits", type=int, default=2_000, help="files of lava-dl's form with wrong contents"
     )
+    parser.add_argument("--nir", type=int, default=10_000, help="damaged files of NIR's paper")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
@@ -564,15 +602,17 @@ def main(argv: list[str] | None = None) -> None:
         work()
         return
     bad = 0
-    for title, counts in campaigns(args.count, args.foreign, args.edits, args.seed):
+    for title, counts in campaigns(args.count, args.foreign, args.edits, args.seed, args.nir):
         report(title, counts)
         bad += len(counts.bad)
     if bad:
         raise SystemExit(1)
 
 
-def campaigns(count: int, others: int, edits: int, seed: int) -> Iterator[tuple[str, Counts]]:
-    """The three kinds of files, one after the other, with what came of each."""
+def campaigns(
+    count: int, others: int, edits: int, seed: int, nir: int = 0
+) -> Iterator[tuple[str, Counts]]:
+    """The kinds of files, one after the other, with what came of each."""
     worker = Worker()
     try:
         with tempfile.TemporaryDirectory() as name:
@@ -592,6 +632,12 @@ def campaigns(count: int, others: int, edits: int, seed: int) -> Iterator[tuple[
                 f"{edits} files of lava-dl's form with wrong contents",
                 fuzz(edited, plain, edits, seed, folder, worker),
             )
+            if nir:
+                paper = sorted((ROOT / "tests" / "data" / "nir").glob("*.nir"))
+                yield (
+                    f"{nir} damaged files of NIR's paper",
+                    fuzz(damaged, paper, nir, seed, folder, worker),
+                )
     finally:
         worker.close()
 

@@ -16,6 +16,7 @@ from lavalike.errors import (
     LavalikeError as LavalikeError,
     ModelSelectionError as ModelSelectionError,
     NetFileError as NetFileError,
+    NirError as NirError,
     OverflowError24 as OverflowError24,
     RunError as RunError,
     VarError as VarError,

@@ -32,7 +32,11 @@ LEFT_AFTER = 3600  # seconds: a temporary file this old is a killed process's
 
 
 class CacheWarning(UserWarning):
-    """Kernels are compiled in memory, for this process only; the message says why."""
+    """Kernels are compiled in memory, for this process only; the message says why.
+
+    Causes: a cache folder that cannot be written or that others can write.
+    Remedy: set ``LAVALIKE_CACHE`` to a folder of your own.
+    """
 
 
 def root() -> Path:

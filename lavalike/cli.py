@@ -7,13 +7,14 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import lavalike
 from lavalike.arguments import did_you_mean
 from lavalike.commands.new import KINDS, new
 from lavalike.errors import InputError, LavalikeError
 
+PICTURES = ("raster", "traces", "activity", "weights", "connectivity")
 EXTRAS = ("torch", "matplotlib", "tqdm")
 
 
@@ -64,9 +65,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     run = commands.add_parser(
         "run",
-        help="run a .net file on an array of messages, or program.py with its arguments, over MPI's ranks where mpirun starts it",
+        help="run a .net or .nir file on an array of messages, or program.py with its arguments, over MPI's ranks where "
+        "mpirun starts it",
     )
-    run.add_argument("file", type=Path, help="a .net file, or a program.py")
+    run.add_argument("file", type=Path, help="a .net or .nir file, or a program.py")
     run.add_argument(
         "--input",
         type=Path,
@@ -81,9 +83,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     run.add_argument(
         "--precision",
-        default="fixed_pt",
         choices=["fixed_pt", "floating_pt"],
-        help="Loihi's integers, or floating point (default: fixed_pt)",
+        help="Loihi's integers, or floating point (default: fixed_pt, of a .nir file floating_pt)",
     )
     run.add_argument(
         "--values",
@@ -91,8 +92,8 @@ def _parser() -> argparse.ArgumentParser:
         help="input and output are the trained network's values, not integer messages",
     )
     run.add_argument("--steps", type=int, help="default: the length of the input")
-    info = commands.add_parser("info", help="what a .net file holds")
-    info.add_argument("file", type=Path, help="a .net file")
+    info = commands.add_parser("info", help="what a .net or .nir file holds")
+    info.add_argument("file", type=Path, help="a .net or .nir file")
     info.add_argument(
         "--exact", action="store_true", help="refuse what Lava's loader dropped or clipped"
     )
@@ -135,13 +136,59 @@ def _parser() -> argparse.ArgumentParser:
         default="process",
         help="; ".join(f"{name}: {what}" for name, what in KINDS.items()) + " (default: process)",
     )
-    for sub in (run, info):
+    draw = commands.add_parser("plot", help="spikes, values, events or weights as a picture")
+    draw.add_argument(
+        "file",
+        type=Path,
+        help="npy: (*shape, time); h5: a saved Recording; aedat, bin, csv or the like: events; .net, .nir: a network",
+    )
+    draw.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        help="the picture: .png, .svg or .pdf, as its suffix says",
+    )
+    draw.add_argument(
+        "--kind",
+        choices=PICTURES,
+        help="default: raster of spikes and events, traces of other values, weights of a network",
+    )
+    draw.add_argument(
+        "--of",
+        help="what of a Recording, or which connection of a network (default: all, the only)",
+    )
+    draw.add_argument("--sample", type=int, default=0, help="which of a batch (default: 0)")
+    page = commands.add_parser(
+        "report", help="a network and a run of it as one HTML page: layers, graph, activity, energy"
+    )
+    page.add_argument("file", type=Path, help="a .net or .nir file")
+    page.add_argument(
+        "--input",
+        type=Path,
+        required=True,
+        help="npy: messages (*shape, time) or (batch, *shape, time)",
+    )
+    page.add_argument("--out", type=Path, help="default: the file's name with .html, here")
+    page.add_argument(
+        "--values",
+        action="store_true",
+        help="the input is the trained network's values, not integer messages",
+    )
+    page.add_argument("--steps", type=int, help="default: the length of the input")
+    for sub in (run, info, draw, page):
         sub.add_argument(
             "--input-shape",
             type=int,
             nargs=3,
             metavar=("X", "Y", "C"),
             help="where the file has no input layer",
+        )
+        sub.add_argument(
+            "--dt", type=float, help="seconds a step of a .nir file, which does not say it: 1e-4"
+        )
+        sub.add_argument(
+            "--convention",
+            help="how a .nir file is computed in steps: nir (default), norse, norse-exported, snntorch, sinabs, spikingjelly",
         )
     doctor = commands.add_parser("doctor", help="versions, backends, devices, the kernel cache")
     doctor.add_argument(
@@ -199,9 +246,11 @@ def _run(args: argparse.Namespace) -> int:
 
         return mpi.over_ranks(lambda: _simulate(args), "")
     elif args.command == "info":
-        import netx
+        print(_network(args))
+        if _is_nir(args.file):
+            from netx.nir import explain
 
-        print(netx.hdf5.Network(args.file, input_shape=args.input_shape, exact=args.exact))
+            print(f"\n{explain(args.file, args.dt, args.convention or 'nir')}")
     elif args.command == "sign":
         import netx
 
@@ -217,6 +266,27 @@ def _run(args: argparse.Namespace) -> int:
         written = new(args.folder, args.template)
         print("\n".join(map(str, written)))
         print(f"next: cd {args.folder} && python -m pip install -e '.[test]' && python -m pytest")
+    elif args.command == "plot":
+        from lavalike.commands.picture import picture
+
+        network = args.file.suffix.lower() in (".net", ".nir")
+        if args.sample < 0:
+            raise InputError(f"--sample is >= 0, got {args.sample}")
+        picture(
+            args.file,
+            args.out,
+            _network(args) if network else None,
+            *(args.kind, args.of, args.sample, None if network else args.dt),
+        )
+        print(args.out)
+    elif args.command == "report":
+        from lavalike.report import report
+
+        _check_options(args)
+        out = args.out or Path(f"{args.file.stem}.html")
+        _check_output(out, args.file, args.input, option="--out")
+        options = {n: getattr(args, n) for n in ("values", "steps", "input_shape", "dt")}
+        print(report(args.file, args.input, out, convention=args.convention, **options))
     elif args.command in ("compare", "check"):
         text, fine = _looked(args)
         print(text)
@@ -238,18 +308,54 @@ def _looked(args: argparse.Namespace) -> tuple[str, bool]:
     return check(args.target, args.backend, args.model)
 
 
+def _is_nir(path: Path) -> bool:
+    return path.suffix.lower() == ".nir"
+
+
+def _check_options(args: argparse.Namespace) -> None:
+    """InputError for options that the file's kind has no use for."""
+    nir = _is_nir(args.file)
+    strange = ("input_shape", "exact", "values") if nir else ("dt", "convention")
+    for name in strange:
+        if getattr(args, name, None):
+            raise InputError(
+                f"--{name.replace('_', '-')}: {args.file} is a {'.nir' if nir else '.net'} file, which has no use for it; "
+                "leave it out"
+            )
+
+
+def _network(args: argparse.Namespace) -> Any:
+    """The network of the file; InputError for options that its kind of file has no use for."""
+    _check_options(args)
+    if _is_nir(args.file):
+        from netx.nir import from_nir
+
+        return from_nir(args.file, args.dt, args.convention or "nir")
+    import netx
+
+    return netx.hdf5.Network(
+        args.file, input_shape=args.input_shape, exact=getattr(args, "exact", False)
+    )
+
+
 def _simulate(args: argparse.Namespace) -> int:
     import numpy as np
 
     import lavalike as lv
-    import netx
     from lavalike.atomic import write_atomically
     from lavalike.commands.targets import array
 
     _check_output(args.output, args.file, args.input)
     x = array(args.input)
-    net = netx.hdf5.Network(args.file, input_shape=args.input_shape)
-    config = lv.RunConfig(backend=args.backend, precision=args.precision)
+    net = _network(args)
+    nir = _is_nir(args.file)
+    for ports, kind in ((net.in_ports, "Input"), (net.out_ports, "Output")):
+        if len(ports) != 1:
+            raise InputError(
+                f"{args.file}: {len(ports)} {kind} nodes; run takes a file with one. lavalike.simulate feeds several by name"
+            )
+    precision: Any = args.precision or ("floating_pt" if nir else "fixed_pt")
+    config = lv.RunConfig(backend=args.backend, precision=precision)
     rec = lv.simulate(net, {"inp": net.encode(x) if args.values else x}, args.steps, config)
     y = net.decode(rec["out"]) if args.values else rec["out"]
     try:
@@ -258,19 +364,19 @@ def _simulate(args: argparse.Namespace) -> int:
         raise InputError(f"{args.output}: cannot be written: {e}") from e
     print(
         f"{args.output}: {y.shape} {y.dtype}"
-        + (f", column t is the trained network's t - {net.lag}" if net.ours and net.lag else "")
+        + (f", column t is the trained network's t - {net.lag}" if net.lag and net.ours else "")
     )
     return 0
 
 
-def _check_output(output: Path, *inputs: Path) -> None:
+def _check_output(output: Path, *inputs: Path, option: str = "--output") -> None:
     """InputError, before anything is computed, for a place that cannot be written, or that holds
     what is read."""
     if not output.parent.is_dir() or output.is_dir():
         raise InputError(
-            f"--output {output}: cannot be written: {output.parent if not output.is_dir() else output} is "
+            f"{option} {output}: cannot be written: {output.parent if not output.is_dir() else output} is "
             f"{'a' if output.is_dir() else 'no'} folder"
         )
     for path in inputs:
         if output.exists() and path.exists() and output.samefile(path):
-            raise InputError(f"--output {output} is what is read, {path}; name another file")
+            raise InputError(f"{option} {output} is what is read, {path}; name another file")

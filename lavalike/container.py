@@ -28,7 +28,7 @@ class Encoder:
     lists as they are, and anything else as an object that says with its first key what it is.
 
     ``where`` begins what an error says. A subclass has more kinds (``other``);
-    :class:`lavalike.compiled.contents.Decoder` makes the data again.
+    :class:`lavalike.contents.Decoder` makes the data again.
     """
 
     def __init__(self, where: str) -> None:

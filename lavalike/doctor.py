@@ -216,7 +216,33 @@ def _one_of_each(fixed: bool) -> list[AbstractProcess]:
                 for kind in (proc.Conv, proc.ConvTranspose)
             ),
         ]
+    if not fixed:
+        made += _of_nir()
     return [*made, proc.Delay(shape=(2,)), proc.DelayLine(shape=(2,), delays=[0, 1])]
+
+
+def _of_nir() -> list[AbstractProcess]:
+    """NIR's neurons, with one number for all of them and with one each."""
+    import numpy as np
+
+    from lavalike.proc import nir
+
+    two = np.array([0.5, 1.0])
+    leaky, cuba = ("keep", "gain", "drive"), ("keep_u", "gain_u", "keep", "gain", "r", "v_leak")
+    made: list[AbstractProcess] = []
+    for value in (0.5, two):
+        for kinds, names in (((nir.LI, nir.LIF), leaky), ((nir.CubaLI, nir.CubaLIF), cuba)):
+            integrator, spiking = kinds
+            values: Any = dict.fromkeys(names, value)
+            made.append(integrator(shape=(2,), **values))
+            for lower in (False, True):
+                fires: Any = {"vth": value} if lower else {"vth": value, "v_reset": value}
+                made += [
+                    spiking(shape=(2,), lower=lower, inclusive=inclusive, **values, **fires)
+                    for inclusive in (False, True)
+                ]
+        made += [nir.Threshold(shape=(2,), vth=value), nir.Scale(shape=(2,), factor=value)]
+    return made
 
 
 def _run_between_source_and_sink(process: AbstractProcess, config: RunConfig) -> None:

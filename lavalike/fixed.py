@@ -116,6 +116,13 @@ class Fixed:
     ``RunConfig(precision="fixed_pt")``; ``rows``, a :class:`Row` for each process in the order of a
     step; ``scales``, what a message of 1 is, for each port of the copy that a neuron or connection
     sends or an input feeds. ``print(fixed)`` tells the errors layer by layer.
+
+    Example:
+        >>> lif = proc.LIF(shape=(3,), du=0.5, dv=0.1, vth=1.0)
+        >>> fixed = lv.to_fixed(lif, {"a_in": np.random.rand(3, 50)})
+        >>> config = lv.RunConfig(precision="fixed_pt")
+        >>> lv.simulate(fixed.net, steps=5, config=config)["s_out"].shape
+        (3, 5)
     """
 
     net: AbstractProcess

@@ -17,7 +17,14 @@ CONNECTION = instance(Connection, words="a lavalike.proc.Connection, which says 
 @dataclass(frozen=True)
 class Operations:
     """Per step and sample, averages: ``events`` non-zero messages into a connection, ``synops``
-    weights they touched, ``macs`` products a dense network of the same shape computes."""
+    weights they touched, ``macs`` products a dense network of the same shape computes.
+
+    Example:
+        >>> from lavalike.operations import count
+        >>> dense = proc.Dense(weights=np.ones((4, 3)))
+        >>> count(dense, np.eye(3)).synops  # a spike a step, four synapses each
+        4.0
+    """
 
     events: float
     synops: float

@@ -32,9 +32,9 @@ from lavalike.arguments import (
     shown,
 )
 from lavalike.backends import get_backend
-from lavalike.compiled.contents import WRONG, Decoder
 from lavalike.compiler.fingerprint import difference, fingerprint, hashed
 from lavalike.compiler.flat import flatten
+from lavalike.contents import WRONG, Decoder
 from lavalike.errors import (
     GraphFileError,
     InputError,
@@ -197,7 +197,7 @@ class _Job:
             with _generators(seed, self.draws):
                 config = dataclasses.replace(self.config, seed=seed)
                 found = simulate(self.process, fed, self.steps, config, self.targets)
-            return _Result([found._arrays[t] for t in self.targets], found._batched)
+            return _Result([found._arrays[t] for t in self.targets], found.batched)
         finally:
             for var, value, shape in self.values:
                 var.value, var.shape = value, shape
@@ -318,6 +318,7 @@ class _Parent:
         folder: _Folder | None,
     ) -> None:
         self.process, self.targets, self.data = process, targets, data
+        self.first = process._structure.root().step + 1  # the number of an item's first step
         self.executor, self.folder = executor, folder
         self.digest = hashed(data)
         self.parts, self.places = process._structure.root().parts()
@@ -425,7 +426,7 @@ class _Parent:
                     self._raise(taken, result)
                 taken += 1
                 arrays = dict(zip(self.targets, result.arrays, strict=True))
-                yield Recording(self.process, arrays, result.batched, None)
+                yield Recording(self.process, arrays, result.batched, None, self.first)
         finally:
             for future in out:
                 future.cancel()

@@ -17,7 +17,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
         ).rstrip()
         for line in lines
     ]
-    out.insert(1, "  ".join("-" * w for w in widths))
+    out.insert(1, "  ".join("-" * w for w in widths).rstrip())
     return "\n".join(out)
 
 

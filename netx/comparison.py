@@ -76,7 +76,15 @@ class Comparison:
     """What :func:`compare` found. ``error`` is the overflow that ended the loaded network's run, if
     one did; then no layer was compared. ``whole`` compares what ``net(x)`` returned with the loaded
     network's output, None where the network has no forward of its own; ``problem`` says so where it
-    returned something else altogether."""
+    returned something else altogether.
+
+    Example:
+        >>> params = {"threshold": 1.0, "current_decay": 0.5, "voltage_decay": 0.1}
+        >>> net = torch.nn.Sequential(slayer.block.cuba.Dense(params, 6, 2))
+        >>> comparison = netx.compare(net, slayer.export_hdf5(net, "compared.net"))
+        >>> bool(comparison)
+        True
+    """
 
     equal: bool
     first: Difference | None

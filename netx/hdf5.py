@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from lavalike import html
 from lavalike.arguments import (
     FLAG,
     PATH,
@@ -23,13 +24,14 @@ from lavalike.arguments import (
 )
 from lavalike.errors import InputError, LavalikeError, NetFileError
 from lavalike.proc.connection import Connection
-from lavalike.process import AbstractProcess, InPort, OutPort
+from lavalike.process import AbstractProcess, InPort, OutPort, drawing
 from netx.blocks.process import NetLayer
 from netx.layers import Builder, message_bits
 from netx.reader import Layer, NetFileWarning, Reader
 
 WEIGHT_SCALE = 64
 INT32 = 2**31 - 1
+HEAD = ("layer", "in", "out", "neuron", "weights", "lag", "")
 REALS = Rule(
     "an array or a tensor of real numbers",
     lambda v: (a := as_numbers(v)) is not None and a.dtype.kind in "biuf",
@@ -38,6 +40,15 @@ REALS = Rule(
 
 class Network(AbstractProcess):
     """The network of a .net file, written by lavalike's or lava-dl's slayer.
+
+    Example:
+        >>> params = {"threshold": 1.0, "current_decay": 0.5, "voltage_decay": 0.1}
+        >>> path = slayer.export_hdf5(slayer.block.cuba.Dense(params, 6, 2), "net.net")
+        >>> net = netx.Network(path)
+        >>> x = net.encode((np.random.rand(4, 6, 20) < 0.3).astype(float))  # (batch, inputs, time)
+        >>> rec = lv.simulate(net, {"inp": x}, config=lv.RunConfig(precision="fixed_pt"))
+        >>> net.decode(rec["out"]).shape
+        (4, 2, 20)
 
     Args:
         net_config: path of the file.
@@ -324,6 +335,19 @@ class Network(AbstractProcess):
     def __str__(self) -> str:
         from lavalike.text import table
 
+        return f"{self.path_of_file.name}: {self._origin()}\n" + table(HEAD, self._rows())
+
+    def _repr_html_(self) -> str:
+        rows = self._rows()
+        layers = html.table(HEAD, rows, len(rows))
+        return drawing.shown(self, f"<div>{html.escape(self._origin())}</div>", layers)
+
+    def _origin(self) -> str:
+        signed = "" if self.signed else " without a digest"
+        return f"{len(self)} layers, {'lavalike' if self.ours else 'lava-dl'} file{signed}"
+
+    def _rows(self) -> list[list[str]]:
+        """What there is to say of each layer, under ``HEAD``."""
         rows = []
         for layer in self.layers:
             synapse, neuron = layer.synapse, layer.neuron
@@ -339,10 +363,9 @@ class Network(AbstractProcess):
                 detail = (
                     f"{synapse.weight.shape[1:3]} stride {synapse.stride} padding {synapse.padding}"  # type: ignore[union-attr]  # what has a stride is a convolution
                 )
-            for line in (
-                p for p in (synapse, getattr(layer, "delay", None)) if hasattr(p, "max_delay")
-            ):
-                detail += f" delays to {line.max_delay}"  # type: ignore[union-attr]  # chosen for having one
+            for line in (synapse, getattr(layer, "delay", None)):
+                if most := getattr(line, "max_delay", 0):
+                    detail += f" delays to {most}"
             rows.append(
                 [
                     layer.kind,
@@ -354,9 +377,7 @@ class Network(AbstractProcess):
                     detail.strip(),
                 ]
             )
-        origin = f"{'lavalike' if self.ours else 'lava-dl'} file{'' if self.signed else ' without a digest'}"
-        head = f"{self.path_of_file.name}: {len(self)} layers, {origin}"
-        return head + "\n" + table(["layer", "in", "out", "neuron", "weights", "lag", ""], rows)
+        return rows
 
 
 def _reversed(x: np.ndarray, axes: int) -> np.ndarray:

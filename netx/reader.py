@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import h5py
 import numpy as np
@@ -24,6 +25,7 @@ from lavalike.errors import NetFileError
 from lavalike.proc.neuron import KINDS, declaration
 from netx import provenance, sizes, trust
 
+T = TypeVar("T")
 MAX_BYTES = 4 << 30
 MAX_NODES = 100_000
 MAX_DEPTH = 8
@@ -34,7 +36,11 @@ BOMB_BYTES, BOMB_RATIO = 1 << 20, 1000
 
 
 class NetFileWarning(UserWarning):
-    """A key of a foreign file was dropped or a value changed, as Lava's loader did silently."""
+    """A key of a foreign file was dropped or a value changed, as Lava's loader did silently.
+
+    Causes: a file of lava-dl's with keys that no layer has, or values beyond their bits.
+    Remedy: none is needed to compute what Lava did; ``exact=True`` makes it an error.
+    """
 
 
 @dataclass
@@ -143,6 +149,8 @@ def neuron_keys(kind: str) -> dict[str, tuple[int, int]] | None:
 class Reader:
     """One pass over a file. ``exact``: what would be a warning is an error."""
 
+    depth = MAX_DEPTH  # groups within groups
+
     def __init__(self, path: str | Path, exact: bool, max_bytes: int = MAX_BYTES) -> None:
         self.path, self.exact, self.max_bytes = Path(path), exact, max_bytes
 
@@ -156,13 +164,17 @@ class Reader:
         warnings.warn(f"{self.path}: {_short(key)}: {problem}", NetFileWarning, stacklevel=6)
 
     def read(self) -> NetFile:
+        return self.opened(self._file)
+
+    def opened(self, use: Callable[[h5py.File], T]) -> T:
+        """What ``use`` makes of the file, whose bytes have been looked through."""
         if not self.path.is_file():
             raise self.fail("", "there is no such file")
         self.here = ""  # what is looked at, for what h5py says of damage
         try:
-            self.plain = trust.check(self.path, self.fail)
+            self.plain = trust.check(self.path, self.fail, depth=self.depth)
             with h5py.File(self.path, "r") as file:
-                return self._file(file)
+                return use(file)
         except NetFileError:
             raise
         except (
@@ -185,15 +197,9 @@ class Reader:
             ) from e
 
     def _file(self, file: h5py.File) -> NetFile:
-        self.seen: set[int] = set()
-        self.nodes = self.bytes = 0
-        if self.plain is None:
-            self._inspect(file, "", 0)
-        else:
-            for key, declared in self.plain.data.items():
-                self._declared(key, *declared)
-            if self.plain.attributes:  # a digest, if it has one, looks at all values
-                self.inflate()
+        self.look(file)
+        if self.plain is not None and self.plain.attributes:  # a digest looks at all values
+            self.inflate()
         found = provenance.examine(file, self.fail)
         if found.warning and self.exact:
             raise self.fail("layer", f"{found.warning} (refused by exact=True)")
@@ -233,10 +239,19 @@ class Reader:
 
     # -- safety ------------------------------------------------------------------------------------
 
-    def _inspect(self, group: h5py.Group, path: str, depth: int) -> None:
+    def look(self, file: h5py.File) -> None:
         """Refuse all that is not a plain tree of plain data, before anything is read."""
-        if depth > MAX_DEPTH:
-            raise self.fail(path, f"groups are nested deeper than {MAX_DEPTH}")
+        self.seen: set[int] = set()
+        self.nodes = self.bytes = 0
+        if self.plain is None:
+            self._inspect(file, "", 0)
+        else:
+            for key, declared in self.plain.data.items():
+                self._declared(key, *declared)
+
+    def _inspect(self, group: h5py.Group, path: str, depth: int) -> None:
+        if depth > self.depth:
+            raise self.fail(path, f"groups are nested deeper than {self.depth}")
         for name in group:
             key = self.here = f"{path}/{name}".lstrip("/")
             self.nodes += 1

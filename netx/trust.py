@@ -10,8 +10,8 @@ Each must lie inside the file, be of a known form, and be met once; so the walk 
 library's does.
 
 A file of another form (new groups, shared messages, other filters) is first read as a whole in a
-child process that has a deadline and a limit of memory: ``python -I trust.py FILE``. It costs the
-start of an interpreter with h5py.
+child process that has a deadline and a limit of memory: ``python -I trust.py FILE DEPTH``. It costs
+the start of an interpreter with h5py.
 """
 
 from __future__ import annotations
@@ -68,23 +68,26 @@ class _Damage(Exception):
     """What is wrong, without its place."""
 
 
-def check(path: Path, fail: Fail, sequences: bool = False) -> Plain | None:
+def check(path: Path, fail: Fail, depth: int = MAX_DEPTH, sequences: bool = False) -> Plain | None:
     """Raise what ``fail(key, problem)`` makes unless the library can be trusted with the file at
-    ``path``; what was found, or None for a file that a child process has read. ``sequences`` of
-    numbers, of any lengths, are allowed where a file of data has them; a child looks at them."""
+    ``path``, whose groups may be nested ``depth`` deep; what was found, or None for a file that a
+    child process has read. ``sequences`` of numbers, of any lengths, are allowed where a file of
+    data has them; a child looks at them."""
     try:
         with open(path, "rb") as file:
-            return Plain(file, os.fstat(file.fileno()).st_size, fail, sequences)
+            return Plain(file, os.fstat(file.fileno()).st_size, fail, depth, sequences)
     except Other as e:
-        _in_a_child(path, fail, str(e))
+        _in_a_child(path, fail, str(e), depth)
         return None
 
 
 class Plain:
     """The walk. ``inflate(key)`` must be asked before a dataset's values are read."""
 
-    def __init__(self, file, size: int, fail: Fail, sequences: bool = False) -> None:
-        self.file, self.size, self.make, self.key = file, size, fail, ""
+    def __init__(
+        self, file, size: int, fail: Fail, depth: int = MAX_DEPTH, sequences: bool = False
+    ) -> None:
+        self.file, self.size, self.make, self.key, self.deepest = file, size, fail, "", depth
         self.sequences = sequences
         self.met: set[int] = set()
         self.heaps: dict[int, dict[int, int]] = {}
@@ -185,8 +188,8 @@ class Plain:
     def _object(self, address: int, depth: int, cached: tuple[int, int] | None) -> None:
         """A group and all below it, or a dataset; ``self.key`` names it."""
         key = self.key
-        if depth > MAX_DEPTH:
-            self.fail(f"groups are nested deeper than {MAX_DEPTH}")
+        if depth > self.deepest:
+            self.fail(f"groups are nested deeper than {self.deepest}")
         self.nodes += 1
         if self.nodes > MAX_NODES:
             self.fail(f"more than {MAX_NODES} objects")
@@ -624,7 +627,7 @@ class Plain:
 # -- another form ----------------------------------------------------------------------------------
 
 
-def _in_a_child(path: Path, fail: Fail, why: str) -> None:
+def _in_a_child(path: Path, fail: Fail, why: str, depth: int) -> None:
     """Let a process of its own read all of the file, as it is read afterwards; raise where it
     fails, dies or does not end."""
     if not sys.executable:
@@ -632,7 +635,7 @@ def _in_a_child(path: Path, fail: Fail, why: str) -> None:
     limit = SECONDS + path.stat().st_size / RATE
     try:
         done = subprocess.run(
-            [sys.executable, "-I", __file__, str(path.resolve())],
+            [sys.executable, "-I", __file__, str(path.resolve()), str(depth)],
             capture_output=True,
             stdin=subprocess.DEVNULL,
             timeout=limit,
@@ -653,7 +656,7 @@ def _in_a_child(path: Path, fail: Fail, why: str) -> None:
         )
 
 
-def _try(path: str) -> int:
+def _try(path: str, deepest: int = MAX_DEPTH) -> int:
     """Read all that a load reads. What fails is printed, after its key."""
     import h5py
 
@@ -685,7 +688,7 @@ def _try(path: str) -> int:
             key = here
             nodes += 1
             if (
-                depth > MAX_DEPTH
+                depth > deepest
                 or nodes > MAX_NODES
                 or not isinstance(group.get(name, getlink=True), h5py.HardLink)
             ):
@@ -744,4 +747,4 @@ class _Limit:
 
 
 if __name__ == "__main__":
-    sys.exit(_try(sys.argv[1]))
+    sys.exit(_try(sys.argv[1], int(sys.argv[2])))

@@ -23,7 +23,7 @@ from lavalike import (
     RunSteps,
     container,
 )
-from lavalike.compiled.contents import contents
+from lavalike.contents import contents
 from lavalike.learning import LearningRule, Trace
 from lavalike.proc import LIF, DelayDense, Dense, LearningDense, Recorder, io
 from lavalike.proc.io import source

@@ -27,6 +27,7 @@ NAMESPACES = [
     "lavalike.learning",
     "lavalike.networks",
     "lavalike.proc.clp",
+    "lavalike.proc.nir",
     "lavalike.proc.io",
     "lavalike.proc.io.sink",
     "lavalike.proc.io.source",
@@ -35,6 +36,8 @@ NAMESPACES = [
     "lavalike.backends.torch",
     "lavalike.fused",
     "lavalike.operations",
+    "lavalike.plot",
+    "lavalike.report",
     "lavalike.compat",
     "lavalike.testing",
     "lavalike.snn",
@@ -118,6 +121,7 @@ NAMESPACES = [
     "lavalike.datasets.transforms",
     "netx",
     "netx.hdf5",
+    "netx.nir",
     "netx.blocks.process",
 ]
 ROOMS = [

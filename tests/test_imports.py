@@ -12,12 +12,13 @@ from tests.conftest import ROOT
 
 # from the ground up; rooms of one line do not know each other
 LEVELS = [
-    ("errors", "text", "atomic", "cache", "logs"),
-    ("arguments", "container", "progress"),
+    ("errors", "text", "atomic", "cache", "logs", "html", "netx.trust"),
+    ("arguments", "container", "extras", "progress"),
+    ("contents",),
     ("process",),
     ("dynamics", "learning"),
     ("proc",),
-    ("fused", "networks"),
+    ("fused", "networks", "plot"),
     ("model",),
     ("bss2",),
     ("compiler",),
@@ -29,7 +30,7 @@ LEVELS = [
     ("netx",),
     ("compiled", "fixed", "events", "weights"),
     ("operations", "snn", "slayer", "datasets", "sweep", "testing"),
-    ("bootstrap",),
+    ("bootstrap", "report"),
     ("netx.comparison",),  # of what was trained with its file
     ("compat",),
     ("demo", "doctor", "mpi", "commands"),

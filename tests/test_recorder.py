@@ -16,6 +16,7 @@ import pytest
 import lavalike as lv
 from lavalike.backends.numba.program import NumbaProgram
 from lavalike.bss2 import Chip, RecordingError
+from lavalike.errors import MissingExtraError
 from lavalike.proc import LIF, Dense, Monitor, Recorder, Sigma, io
 from lavalike.process import monitor as probes
 from lavalike.runtime import runtime
@@ -393,7 +394,10 @@ def test_to_xarray():
 
 def test_without_xarray_it_says_so(monkeypatch):
     monkeypatch.setitem(sys.modules, "xarray", None)
-    with pytest.raises(lv.InputError, match="xarray is not installed"):
+    with pytest.raises(
+        MissingExtraError,
+        match=r"Recorder.to_xarray needs xarray: pip install 'lavalike\[xarray\]'",
+    ):
         Recorder().to_xarray()
 
 

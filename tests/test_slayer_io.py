@@ -12,6 +12,7 @@ import torch
 from hypothesis import given, settings, strategies as st
 
 from lavalike import InputError
+from lavalike.plot import film as film_module
 from lavalike.slayer import io
 
 matplotlib.use("Agg")
@@ -355,7 +356,7 @@ def test_views(tmp_path, monkeypatch, y, eager):
     assert plt.fignum_exists(4)
     plt.close("all")
     if y is not None:
-        picture = event._picture(np.array([False, True, False]))
+        picture = film_module.picture(event, np.array([False, True, False]))
         assert picture.shape == (4, 6, 3)
         assert (picture.reshape(-1, 3) != 1).any(1).sum() == 1
         assert (picture[3, 5] != 1).any()

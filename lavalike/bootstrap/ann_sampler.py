@@ -12,6 +12,7 @@ from torch import nn
 
 from lavalike.arguments import TENSOR, Rule, arguments, integer, is_real, real
 from lavalike.errors import InputError, RunError
+from lavalike.extras import needed
 
 RANGE = Rule(
     "a pair (low, high), 0 <= low < high <= 1",
@@ -30,6 +31,11 @@ class AnnSampler(nn.Module):
     centres on the line goes down to rate 0, from the last two up to the highest rate, which stays:
     a rate rises nowhere else, and falls nowhere. Backward the slope is scaled so that a unit of
     drive that saturates counts as one, and ``eps`` lets a little pass everywhere.
+
+    Example:
+        >>> from lavalike import bootstrap
+        >>> bootstrap.ann_sampler.AnnSampler().__class__.__name__
+        'AnnSampler'
 
     Args:
         num_centers: bins. Default 5; less than half the steps of a sample.
@@ -146,8 +152,7 @@ class AnnSampler(nn.Module):
 
     def plot(self, figsize: tuple[float, float] | None = None) -> Any:
         """Pairs and function, as a matplotlib figure of ``figsize`` inches."""
-        import matplotlib.pyplot as plt
-
+        plt = needed("matplotlib.pyplot", "AnnSampler.plot", "plot")
         centers, z = self._fitted().cpu().numpy(), self.z
         figure, axes = plt.subplots(figsize=figsize)
         axes.plot(z, self.a, ".", alpha=0.05, label="samples")

@@ -12,7 +12,13 @@ from lavalike.slayer.utils import LearningStat
 
 class Mode(enum.Enum):
     """How a block is run: SNN: as it spikes; ANN: as the function that was fitted; SAMPLE: as SNN,
-    and its rates are noted; FIT: the function is fitted to what was noted, then as ANN."""
+    and its rates are noted; FIT: the function is fitted to what was noted, then as ANN.
+
+    Example:
+        >>> from lavalike import bootstrap
+        >>> [mode.name for mode in bootstrap.Mode]
+        ['SNN', 'ANN', 'SAMPLE', 'FIT']
+    """
 
     SNN = 0
     ANN = 1

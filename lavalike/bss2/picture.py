@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lavalike.bss2.chip import facts
+from lavalike.extras import needed
 
 if TYPE_CHECKING:
     from lavalike.bss2.report import InstanceUse, Report
@@ -22,6 +23,7 @@ def draw(report: Report, path: str | Path | None = None) -> Any:
         report: of a placement.
         path: where to save it; default: nowhere.
     """
+    needed("matplotlib", "Report.picture", "plot")
     from matplotlib import colormaps
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch

@@ -66,7 +66,13 @@ class PlacedLayer:
 
 @dataclass(frozen=True)
 class Placement:
-    """Where everything lies. Made by :func:`place` and :func:`place_populations`."""
+    """Where everything lies. Made by :func:`place` and :func:`place_populations`.
+
+    Example:
+        >>> placement = bss2.place(bss2.nn.Linear(784, 256), (784,))
+        >>> placement.runs
+        4
+    """
 
     chips: int
     layers: tuple[PlacedLayer, ...] = ()
@@ -120,6 +126,9 @@ class Placement:
 
     def __str__(self) -> str:
         return str(self.report())
+
+    def _repr_html_(self) -> str:
+        return self.report()._repr_html_()
 
 
 @arguments(input_shape=optional(SHAPE), chips=CHIPS, batch=integer(1))

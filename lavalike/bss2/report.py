@@ -3,10 +3,12 @@ picture."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lavalike import html
 from lavalike.bss2.chip import Chip, current_chip, facts
 from lavalike.bss2.errors import NoChipError
 from lavalike.errors import InputError
@@ -160,6 +162,21 @@ class Report:
         )
 
     def __str__(self) -> str:
+        parts = ["\n".join(self._head())]
+        for _, head, rows, more in self._tables():
+            parts.append(table(head, rows) + (f"\n... and {more}" if more else ""))
+        return "\n\n".join(parts)
+
+    def _repr_html_(self) -> str:
+        first, *rest = self._head()
+        parts = [f"<div>{html.escape(line)}</div>" for line in (first, *rest)]
+        for title, head, rows, more in self._tables():
+            note = f"<div><em>and {html.escape(more)}</em></div>" if more else ""
+            body = html.table(head, rows, len(rows)) + note
+            parts.append(html.fold(title, body, title in ("layers", "populations")))
+        return html.box("Placement", "BrainScaleS-2", *parts)
+
+    def _head(self) -> list[str]:
         counts = ", ".join(
             (
                 _count(self.chips, "chip"),
@@ -167,120 +184,118 @@ class Report:
                 _count(self.reconfigurations, "reconfiguration"),
             )
         )
-        parts = [
-            f"{counts}, time on chip {_time(self.time)}{self._samples}; {self.chip or 'no chip named'}"
-        ]
-        if self.noise:
-            parts[0] += f"\n{self.noise}"
+        time = f"time on chip {_time(self.time)}{self._samples}"
+        first = f"{counts}, {time}; {self.chip or 'no chip named'}"
+        return [first, self.noise] if self.noise else [first]
+
+    def _tables(self) -> Iterator[tuple[str, Sequence[str], list[tuple[object, ...]], str]]:
+        """Of each table the title, the head, the rows, and what more there is and where."""
         if self.layers:
-            parts.append(
-                table(
-                    (
-                        "layer",
-                        "kind",
-                        "inputs",
-                        "outputs",
-                        "tiles",
-                        "runs",
-                        "vectors",
-                        "sends",
-                        "clipped",
-                        "rounding",
-                        "saturated",
-                        "events",
-                        "time",
-                    ),
-                    [
-                        (
-                            u.layer,
-                            u.kind,
-                            u.k,
-                            u.n,
-                            u.tiles,
-                            u.runs,
-                            u.vectors,
-                            u.num_sends,
-                            u.clipped,
-                            f"{u.rounding:.2f}",
-                            _share(u.saturated),
-                            _number(u.events),
-                            _time(u.time),
-                        )
-                        for u in self.layers
-                    ],
-                )
-            )
-        if self.populations:
-            parts.append(
-                table(
-                    (
-                        "population",
-                        "neurons",
-                        "fan-in",
-                        "circuits",
-                        "instances",
-                        "sent",
-                        "delivered",
-                        "dropped",
-                        "peak rate",
-                    ),
-                    [
-                        (
-                            u.population,
-                            u.neurons,
-                            u.fan_in,
-                            u.circuits,
-                            u.instances,
-                            _number(u.sent),
-                            _number(u.delivered),
-                            _number(u.dropped),
-                            _rate(u.peak_rate),
-                        )
-                        for u in self.populations
-                    ],
-                )
-            )
-        parts.append(
-            table(
-                ("tile", "run", "chip", "hemisphere", "rows", "columns", "synapses", "used"),
+            yield (
+                "layers",
+                (
+                    "layer",
+                    "kind",
+                    "inputs",
+                    "outputs",
+                    "tiles",
+                    "runs",
+                    "vectors",
+                    "sends",
+                    "clipped",
+                    "rounding",
+                    "saturated",
+                    "events",
+                    "time",
+                ),
                 [
                     (
                         u.layer,
-                        u.run,
-                        u.chip,
-                        u.hemisphere,
-                        _span(u.rows),
-                        _span(u.columns),
-                        u.synapses,
-                        _share(u.utilisation),
+                        u.kind,
+                        u.k,
+                        u.n,
+                        u.tiles,
+                        u.runs,
+                        u.vectors,
+                        u.num_sends,
+                        u.clipped,
+                        f"{u.rounding:.2f}",
+                        _share(u.saturated),
+                        _number(u.events),
+                        _time(u.time),
                     )
-                    for u in self.tiles[:SHOWN]
+                    for u in self.layers
                 ],
+                "",
             )
-        )
-        if len(self.tiles) > SHOWN:
-            parts[-1] += f"\n... and {len(self.tiles) - SHOWN} more in .tiles"
-        parts.append(
-            table(
-                ("instance", "chip", "circuits", "used", "rows", "used", "synapses", "used"),
+        if self.populations:
+            yield (
+                "populations",
+                (
+                    "population",
+                    "neurons",
+                    "fan-in",
+                    "circuits",
+                    "instances",
+                    "sent",
+                    "delivered",
+                    "dropped",
+                    "peak rate",
+                ),
                 [
                     (
-                        f"run {u.run}",
-                        u.chip,
+                        u.population,
+                        u.neurons,
+                        u.fan_in,
                         u.circuits,
-                        _share(u.circuits / facts.CIRCUITS),
-                        u.rows,
-                        _share(u.rows / (facts.HEMISPHERES * facts.ROWS)),
-                        u.synapses,
-                        _share(u.synapses / facts.SYNAPSES),
+                        u.instances,
+                        _number(u.sent),
+                        _number(u.delivered),
+                        _number(u.dropped),
+                        _rate(u.peak_rate),
                     )
-                    for u in self.instances[:SHOWN]
+                    for u in self.populations
                 ],
+                "",
             )
+        yield (
+            "tiles",
+            ("tile", "run", "chip", "hemisphere", "rows", "columns", "synapses", "used"),
+            [
+                (
+                    u.layer,
+                    u.run,
+                    u.chip,
+                    u.hemisphere,
+                    _span(u.rows),
+                    _span(u.columns),
+                    u.synapses,
+                    _share(u.utilisation),
+                )
+                for u in self.tiles[:SHOWN]
+            ],
+            f"{len(self.tiles) - SHOWN} more in .tiles" if len(self.tiles) > SHOWN else "",
         )
-        if len(self.instances) > SHOWN:
-            parts[-1] += f"\n... and {len(self.instances) - SHOWN} more in .instances"
-        return "\n\n".join(parts)
+        yield (
+            "instances",
+            ("instance", "chip", "circuits", "used", "rows", "used", "synapses", "used"),
+            [
+                (
+                    f"run {u.run}",
+                    u.chip,
+                    u.circuits,
+                    _share(u.circuits / facts.CIRCUITS),
+                    u.rows,
+                    _share(u.rows / (facts.HEMISPHERES * facts.ROWS)),
+                    u.synapses,
+                    _share(u.synapses / facts.SYNAPSES),
+                )
+                for u in self.instances[:SHOWN]
+            ],
+            f"{len(self.instances) - SHOWN} more in .instances"
+            if len(self.instances) > SHOWN
+            else "",
+        )
 
 
 def report(

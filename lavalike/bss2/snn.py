@@ -117,35 +117,71 @@ class _Computed(_Layer):
 
 class Synapse(_Computed, spiking.Synapse):
     """``Synapse(instance, in_features, out_features, func=None, ...)``; the others as
-    :class:`lavalike.bss2.spiking.Synapse`."""
+    :class:`lavalike.bss2.spiking.Synapse`.
+
+    Example:
+        >>> experiment = bss2.snn.Experiment(mock=True)
+        >>> bss2.snn.Synapse(20, 10, experiment=experiment).weight.shape
+        torch.Size([10, 20])
+    """
 
 
 class SparseSynapse(_Computed, spiking.SparseSynapse):
     """``SparseSynapse(instance, connections, func=None, ...)``; the others as
-    :class:`lavalike.bss2.spiking.SparseSynapse`."""
+    :class:`lavalike.bss2.spiking.SparseSynapse`.
+
+    Example:
+        >>> experiment = bss2.snn.Experiment(mock=True)
+        >>> layer = bss2.snn.SparseSynapse(torch.eye(4).to_sparse(), experiment=experiment)
+    """
 
 
 class LIF(_Computed, spiking.LIF):
     """``LIF(instance, size, func=None, params=None, ...)``; the others as
-    :class:`lavalike.bss2.spiking.LIF`."""
+    :class:`lavalike.bss2.spiking.LIF`.
+
+    Example:
+        >>> experiment = bss2.snn.Experiment(mock=True)
+        >>> layer = bss2.snn.LIF(10, experiment=experiment)
+    """
 
 
 class LI(_Computed, spiking.LI):
     """``LI(instance, size, func=None, params=None, ...)``; the others as
-    :class:`lavalike.bss2.spiking.LI`."""
+    :class:`lavalike.bss2.spiking.LI`.
+
+    Example:
+        >>> experiment = bss2.snn.Experiment(mock=True)
+        >>> layer = bss2.snn.LI(3, experiment=experiment)
+    """
 
 
 class AELIF(_Computed, spiking.AELIF):
     """``AELIF(instance, size, func=None, params=None, ...)``; the others as
-    :class:`lavalike.bss2.spiking.AELIF`."""
+    :class:`lavalike.bss2.spiking.AELIF`.
+
+    Example:
+        >>> experiment = bss2.snn.Experiment(mock=True)
+        >>> layer = bss2.snn.AELIF(10, experiment=experiment)
+    """
 
 
 class BatchDropout(_Layer, spiking.BatchDropout):
-    """``BatchDropout(instance, size, dropout)``."""
+    """``BatchDropout(instance, size, dropout)``.
+
+    Example:
+        >>> experiment = bss2.snn.Experiment(mock=True)
+        >>> layer = bss2.snn.BatchDropout(10, 0.5, experiment=experiment)
+    """
 
 
 class InputNeuron(_Layer, spiking.InputNeuron):
-    """``InputNeuron(instance, size)``."""
+    """``InputNeuron(instance, size)``.
+
+    Example:
+        >>> experiment = bss2.snn.Experiment(mock=True)
+        >>> layer = bss2.snn.InputNeuron(20, experiment=experiment)
+    """
 
 
 Neuron = LIF

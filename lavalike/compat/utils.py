@@ -12,6 +12,7 @@ import numpy as np
 
 from lavalike.dynamics.weights import RANGE, SignMode, sign_mode_of
 from lavalike.errors import InputError, InputTypeError, VarError
+from lavalike.extras import needed
 from lavalike.proc.conv import conv_size
 from lavalike.process import AbstractProcess
 
@@ -284,8 +285,7 @@ def raster_plot(
         raise InputError("Stride must not be greater than the number of neurons.")
     if fig is not None and figsize is not None:
         raise InputError("Must use at most one of the following: fig, figsize.")
-    import matplotlib.pyplot as plt
-
+    plt = needed("matplotlib.pyplot", "raster_plot", "plot")
     if fig is None:
         fig = plt.figure(figsize=(18, 3) if figsize is None else figsize)
     axes = fig.gca()

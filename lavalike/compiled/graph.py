@@ -35,6 +35,12 @@ class Compiled:
 
     Attributes: ``process``, the one that was asked for; ``config``; ``compiled["net.lif"]`` is the
         process of that path.
+
+    Example:
+        >>> compiled = lv.compile(proc.LIF(shape=(3,), name="lif"))
+        >>> compiled.run(lv.RunSteps(10))
+        >>> compiled["lif"].step
+        10
     """
 
     def __init__(self, process: AbstractProcess, config: RunConfig) -> None:
@@ -112,9 +118,8 @@ class Compiled:
         values of the file.
 
         A file is not trusted: it names classes and holds data, and nothing in it is run. Processes
-            are made by their constructors,
-        which check their arguments, and only of classes of lavalike, netx, and those that are
-        allowed.
+        are made by their constructors, which check their arguments, and only of classes of
+        lavalike, netx, and those that are allowed.
 
         Args:
             path: of the file.

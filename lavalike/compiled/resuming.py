@@ -11,10 +11,10 @@ import numpy as np
 
 from lavalike.arguments import PATH, arguments, instance, optional
 from lavalike.backends.base import Derivations
-from lavalike.compiled.contents import WRONG, Decoder
 from lavalike.compiler import refs
 from lavalike.compiler.fingerprint import difference, fingerprint
 from lavalike.container import Json
+from lavalike.contents import WRONG, Decoder
 from lavalike.errors import LavalikeError
 from lavalike.model.config import RunConfig
 from lavalike.process import AbstractProcess

@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lavalike import atomic, container
-from lavalike.compiled.contents import WRONG, Decoder
 from lavalike.container import Json
+from lavalike.contents import WRONG, Decoder
 from lavalike.errors import GraphFileError, LavalikeError, RunError
 from lavalike.model.config import Choice, RunConfig
 from lavalike.model.model import ProcessModel, candidates

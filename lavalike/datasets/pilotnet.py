@@ -223,6 +223,12 @@ class SyntheticDrive(_Drive):
     middle of the lane 14 m ahead: ``16 atan(2 L y / d^2)`` with wheelbase L = 2.7 m and steering
     ratio 16. Its standard deviation is about 0.3 rad.
 
+    Example:
+        >>> drive = datasets.SyntheticDrive(train=True, sequences=10)
+        >>> images, angles = drive[0]
+        >>> images.shape, angles.shape
+        (torch.Size([3, 33, 100, 16]), torch.Size([16]))
+
     Args:
         sequence: frames a sequence. Default 16.
         train: the first 80 % of the drive, else the last 20 %: no test frame is beside a training

@@ -55,7 +55,13 @@ def image_array(image: Any, name: str) -> np.ndarray:
 
 
 class Compose:
-    """One transform after the other."""
+    """One transform after the other.
+
+    Example:
+        >>> steps = [datasets.transforms.Resize((4, 4)), datasets.transforms.ToTensor()]
+        >>> datasets.transforms.Compose(steps)(np.zeros((8, 8, 3), np.uint8)).shape
+        torch.Size([3, 4, 4])
+    """
 
     @arguments(transforms=_SEQUENCE)
     def __init__(self, transforms: Sequence[Transform]) -> None:
@@ -74,6 +80,10 @@ class Compose:
 
 class Resize:
     """Bilinear interpolation to another size, of the image's dtype.
+
+    Example:
+        >>> datasets.transforms.Resize((4, 6))(np.zeros((8, 8, 3), np.uint8)).shape
+        (4, 6, 3)
 
     Args:
         size: (height, width), or one int for the shorter edge, the other following in proportion.
@@ -120,6 +130,10 @@ class Resize:
 class Grayscale:
     """Luminance ``0.299 R + 0.587 G + 0.114 B`` (ITU-R BT.601) of a colour image; a grey one stays.
 
+    Example:
+        >>> datasets.transforms.Grayscale()(np.zeros((8, 8, 3), np.uint8)).shape
+        (8, 8, 1)
+
     Args:
         num_output_channels: 1, or 3 for three equal channels. Default 1.
     """
@@ -144,7 +158,12 @@ class Grayscale:
 
 class ToTensor:
     """An image as a tensor ``(channels, height, width)``: uint8 becomes torch's default dtype in
-    0..1, floats stay as they are."""
+    0..1, floats stay as they are.
+
+    Example:
+        >>> datasets.transforms.ToTensor()(np.zeros((8, 8, 3), np.uint8)).shape
+        torch.Size([3, 8, 8])
+    """
 
     def __call__(self, image: Any) -> torch.Tensor:
         array = image_array(image, "ToTensor")
@@ -154,6 +173,10 @@ class ToTensor:
 
 class Normalize:
     """``(x - mean) / std`` for each channel of a tensor ``(..., channels, height, width)``.
+
+    Example:
+        >>> datasets.transforms.Normalize((0.5,), (0.5,))(torch.ones(1, 2, 2)).max()
+        tensor(1.)
 
     Args:
         mean, std: a number for each channel, std not 0.

@@ -43,6 +43,11 @@ class YinYangDataset(Dataset[tuple[torch.Tensor, int]]):
     its own, from ``seed`` and the seed torch gives that worker (``torch.manual_seed`` or the
     loader's generator rules it), so that neither workers nor epochs repeat one another.
 
+    Example:
+        >>> points, labels = datasets.YinYangDataset(seed=1).batch(5)
+        >>> points.shape, labels.shape
+        (torch.Size([5, 4]), torch.Size([5]))
+
     Args:
         r_small: radius of the dots. Default 0.1.
         r_big: radius of the disc, which touches the axes. Default 0.5.

@@ -46,6 +46,7 @@ class Trained:
     loaded: netx.hdf5.Network
     results: list[Result]
     operations: list[tuple[str, Operations]]
+    losses: list[float]  # of training, an epoch each
     chip: Any = None  # with --bss2, the network as it was trained on the chip, and how it is run
     on_chip: tuple[Result, Result] | None = None  # before and after that
 
@@ -119,7 +120,7 @@ def work(
     course = networks.COURSES[data.name, kind]
     if epochs is not None:
         course = replace(course, epochs=epochs)
-    net, _ = networks.train(data, course, bar, seed)
+    net, stats = networks.train(data, course, bar, seed)
     path = slayer.export_hdf5(net, folder / f"lavalike_demo_{data.name}_{kind}.net")
     loaded = netx.hdf5.Network(path)
     print(loaded, end="\n\n")
@@ -139,7 +140,8 @@ def work(
         )
 
     results += [result(name, loaded, config) for name, config in BACKENDS.items()]
-    done = Trained(course, net, path, loaded, results, operations(loaded, x[:200]))
+    losses = [*stats.training.loss_log]
+    done = Trained(course, net, path, loaded, results, operations(loaded, x[:200]), losses)
     if bss2:
         from lavalike.demo import chip
 
@@ -198,88 +200,108 @@ def report(data: Data, done: list[Trained]) -> str:
 
 
 def picture(data: Data, done: list[Trained], path: Path, seed: int = 7) -> None:
-    """Decision regions of every backend (Yin-Yang) or digits with their predictions (MNIST), and a
-    raster."""
+    """How the loss fell; decision regions of every backend (Yin-Yang), with what differs from the
+    trained network in black, or digits with their predictions (MNIST); and a raster."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    from lavalike.demo import networks
-
-    columns = [r.backend for r in done[0].results] + (
-        [done[0].on_chip[1].backend] if done[0].on_chip is not None else []
-    )
+    width = max(len(t.results) + (t.on_chip is not None) for t in done) + 2
     figure, axes = plt.subplots(
-        len(done),
-        len(columns) + 1,
-        figsize=(3 * (len(columns) + 1), 3.1 * len(done)),
-        squeeze=False,
+        len(done), width, figsize=(3 * width, 3.4 * len(done)), squeeze=False, layout="constrained"
     )
-    grid = 70
     for row, t in zip(axes, done, strict=True):
+        _losses(row[0], t)
         if data.name == "yin-yang":
-            u, v = np.meshgrid(np.linspace(0, 1, grid), np.linspace(0, 1, grid))
-            points = np.stack([u.ravel(), v.ravel(), 1 - u.ravel(), 1 - v.ravel()], 1)
-            x = networks.inputs(data.name, t.course, points)
-            inside = np.hypot(points[:, 0] - 0.5, points[:, 1] - 0.5) <= 0.5
-            sample, label = yin_yang(150, seed)
-        for k, (ax, name) in enumerate(zip(row, columns, strict=False)):
-            result = t.results[k] if k < len(t.results) or t.on_chip is None else t.on_chip[1]
-            if data.name == "yin-yang":
-                run = (
-                    (t.chip.loaded, t.course, x, t.chip.config)
-                    if k == len(t.results)
-                    else (t.loaded, t.course, x, BACKENDS.get(name))
-                )
-                s = trained_scores(t.net, t.course, x) if k == 0 else loaded_scores(*run)[0]
-                regions = np.where(inside, s.argmax(1), np.nan).reshape(grid, grid)
-                ax.imshow(
-                    regions,
-                    origin="lower",
-                    extent=(0, 1, 0, 1),
-                    cmap="viridis",
-                    vmin=0,
-                    vmax=2,
-                    alpha=0.6,
-                )
-                ax.scatter(
-                    sample[:, 0],
-                    sample[:, 1],
-                    c=label,
-                    cmap="viridis",
-                    vmin=0,
-                    vmax=2,
-                    s=6,
-                    edgecolors="k",
-                    linewidths=0.3,
-                )
-            else:
-                wrong = np.flatnonzero(result.predictions != data.y_test)[:9]
-                tile = np.ones((3 * 30, 3 * 30))
-                for q, index in enumerate(wrong):
-                    r, c = divmod(q, 3)
-                    tile[30 * r : 30 * r + 28, 30 * c : 30 * c + 28] = 1 - data.x_test[
-                        index
-                    ].reshape(28, 28)
-                    ax.text(
-                        30 * c + 1,
-                        30 * r + 6,
-                        str(result.predictions[index]),
-                        color="tab:red",
-                        fontsize=8,
-                    )
-                ax.imshow(tile, cmap="gray")
-            note = " (some it gets wrong)" if data.name == "mnist" else ""
-            ax.set_title(
-                f"{t.course.kind}, {name}\n{100 * result.accuracy:.1f} %{note}", fontsize=8
-            )
-            ax.set_xticks([])
-            ax.set_yticks([])
+            _regions(row[1:-1], t, seed)
+        else:
+            _mistakes(row[1:-1], data, t)
         _raster(row[-1], data, t)
-    figure.tight_layout()
     figure.savefig(path, dpi=110)
     plt.close(figure)
+
+
+def _losses(ax: Any, t: Trained) -> None:
+    ax.plot(range(1, len(t.losses) + 1), t.losses)
+    ax.set_yscale("log")
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.set_title(f"{t.course.kind}: loss of training", fontsize=8)
+    ax.set_xlabel("epoch", fontsize=8)
+    ax.tick_params(labelsize=7, which="both")
+
+
+def _runs(t: Trained) -> list[Result]:
+    return t.results + ([t.on_chip[1]] if t.on_chip is not None else [])
+
+
+def _title(t: Trained, result: Result, differ: int, count: int, what: str) -> str:
+    same = "" if result is t.results[0] else f"\n{differ:,} of {count:,} {what} differ from it"
+    return f"{t.course.kind}, {result.backend}\n{100 * result.accuracy:.1f} % right{same}"
+
+
+def _regions(row: Any, t: Trained, seed: int, grid: int = 70) -> None:
+    """What each run answers over the plane, and in black where it is not what training answers."""
+    from matplotlib.patches import Patch
+
+    from lavalike.demo import networks
+
+    u, v = np.meshgrid(np.linspace(0, 1, grid), np.linspace(0, 1, grid))
+    points = np.stack([u.ravel(), v.ravel(), 1 - u.ravel(), 1 - v.ravel()], 1)
+    inside = np.hypot(points[:, 0] - 0.5, points[:, 1] - 0.5) <= 0.5
+    points = points[inside]
+    x = networks.inputs("yin-yang", t.course, points)
+    wanted = trained_scores(t.net, t.course, x).argmax(1)
+    sample, label = yin_yang(150, seed)
+    colours = {"vmin": 0, "vmax": 2, "cmap": "viridis"}
+    place: Any = {"origin": "lower", "extent": (0, 1, 0, 1)}
+    for ax, result in zip(row, _runs(t), strict=False):
+        if result is t.results[0]:
+            found = wanted
+        elif result.backend in BACKENDS:
+            found = loaded_scores(t.loaded, t.course, x, BACKENDS[result.backend])[0].argmax(1)
+        else:
+            found = loaded_scores(t.chip.loaded, t.course, x, t.chip.config)[0].argmax(1)
+        differ = found != wanted
+        shown = np.full((2, grid * grid), np.nan)
+        shown[0, inside] = found
+        shown[1, np.flatnonzero(inside)[differ]] = 0
+        answers, marks = shown.reshape(2, grid, grid)
+        image = ax.imshow(answers, alpha=0.6, **colours, **place)
+        ax.imshow(marks, cmap="gray", vmin=0, vmax=1, **place)
+        ax.scatter(*sample[:, :2].T, c=label, s=6, edgecolors="k", linewidths=0.3, **colours)
+        ax.set_title(_title(t, result, int(differ.sum()), len(wanted), "points"), fontsize=8)
+        ax.set_xticks([])
+        ax.set_yticks([])
+    kinds = [Patch(color=image.cmap(k / 2), alpha=0.6) for k in range(3)]
+    row[0].legend(
+        [*kinds, Patch(color="k")],
+        ["yin", "yang", "dot", "differs"],
+        ncols=4,
+        fontsize=6,
+        loc="upper center",
+        bbox_to_anchor=(0.5, 0),
+        columnspacing=1,
+        handlelength=1,
+    )
+
+
+def _mistakes(row: Any, data: Data, t: Trained) -> None:
+    """Some digits that each run gets wrong, with what it took them for."""
+    for ax, result in zip(row, _runs(t), strict=False):
+        tile = np.ones((3 * 30, 3 * 30))
+        for q, index in enumerate(np.flatnonzero(result.predictions != data.y_test)[:9]):
+            r, c = divmod(q, 3)
+            digit = data.x_test[index].reshape(28, 28)
+            tile[30 * r : 30 * r + 28, 30 * c : 30 * c + 28] = 1 - digit
+            answer = str(result.predictions[index])
+            ax.text(30 * c + 1, 30 * r + 6, answer, color="tab:red", fontsize=8)
+        ax.imshow(tile, cmap="gray")
+        differ = int((result.predictions != t.results[0].predictions).sum())
+        ax.set_title(_title(t, result, differ, len(data.y_test), "images"), fontsize=8)
+        ax.set_xlabel("some it gets wrong, and its answers", fontsize=7)
+        ax.set_xticks([])
+        ax.set_yticks([])
 
 
 def _raster(ax: Any, data: Data, t: Trained) -> None:
@@ -293,12 +315,14 @@ def _raster(ax: Any, data: Data, t: Trained) -> None:
     for k, layer in enumerate(t.loaded.layers):
         messages = rec[layer.out][0].reshape(layer.out.size, -1)
         neuron, step = np.nonzero(messages)
-        ax.plot(step, neuron + base, "|" if t.course.kind == "LIF" else ".", ms=3, color=f"C{k}")
+        mark = "|" if t.course.kind == "LIF" else "."
+        ax.plot(step, neuron + base, mark, ms=3, color=f"C{k}", label=f"layer {k}: {layer.kind}")
         base += layer.out.size
     ax.set_title(f"{t.course.kind}: messages of one sample", fontsize=8)
     ax.set_xlabel("step", fontsize=8)
     ax.set_ylabel("neuron, layer by layer", fontsize=8)
     ax.tick_params(labelsize=7)
+    ax.legend(fontsize=6, loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=2, markerscale=2)
 
 
 def demo(

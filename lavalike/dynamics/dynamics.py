@@ -74,6 +74,24 @@ ALIVE: weakref.WeakValueDictionary[int, Dynamics] = weakref.WeakValueDictionary(
 class Dynamics:
     """A neuron.
 
+    Example:
+        >>> from lavalike.dynamics.ops import above, reset
+        >>> def leaky(a_in, v, keep, vth):
+        ...     v = keep * v + a_in
+        ...     s_out = above(v, vth)
+        ...     return s_out, reset(s_out, v, 0)
+        ...
+        >>> LEAKY = lv.Dynamics(
+        ...     leaky,
+        ...     inputs=("a_in",),
+        ...     outputs=("s_out",),
+        ...     states=("v",),
+        ...     parameters=(lv.Parameter("keep", 0.9, 0, 1), lv.Parameter("vth", 1.0)),
+        ... )
+        >>> neuron = proc.neuron_process(LEAKY)(shape=(1,))
+        >>> lv.simulate(neuron, {"a_in": np.full((1, 6), 0.6)})["s_out"]
+        array([[0., 1., 0., 1., 0., 1.]], dtype=float32)
+
     Args:
         step: pure function of named scalars, written with the words of
             :mod:`lavalike.dynamics.ops`, imported by name. Its arguments are inputs, states and

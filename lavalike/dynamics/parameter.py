@@ -51,6 +51,10 @@ _OPTIONAL = Rule("a name of Python's or ''", TEXT.kind, lambda v: v == "" or NAM
 class Parameter:
     """A parameter of a neuron, for training and for the process made of it.
 
+    Example:
+        >>> lv.Parameter("beta", 0.9, 0, 1, trained=True, doc="what a step leaves of v").name
+        'beta'
+
     Args:
         name: of the process's Var, and of the step's argument unless ``argument`` names that.
         default: its value unless told otherwise; None: it must be given.

@@ -19,6 +19,8 @@ from lavalike.arguments import (
     sequence,
 )
 from lavalike.errors import InputError, InputTypeError
+from lavalike.extras import needed
+from lavalike.plot import film, raster
 
 if TYPE_CHECKING:
     import torch
@@ -314,10 +316,9 @@ class Event:
             frame_rate, pre_compute_frames, repeat: see :meth:`anim`, for events in two dimensions.
                 repeat: default False.
         """
-        from matplotlib import pyplot as plt
-
+        plt = needed("matplotlib.pyplot", "io.Event.show", "plot")
         if self.dim == 1:
-            self._raster(plt.figure(fig, clear=True).add_subplot())
+            raster(self, ax=plt.figure(fig, clear=True).add_subplot())
             plt.show()
         else:
             self._film = self.anim(
@@ -346,51 +347,9 @@ class Event:
                 then, less memory now).
             repeat: start again at the end.
         """
-        from matplotlib import animation, pyplot as plt
-
-        figure = plt.figure(fig, clear=True)
-        axes = figure.add_subplot()
-        step = 1000 / frame_rate
-        first = float(self.t.min(initial=0.0))
-        count = int((self.t.max(initial=0.0) - first) // step) + 1
-        if self.dim == 1:
-            self._raster(axes)
-            line = axes.axvline(first)
-
-            def draw(k: int) -> tuple[Any, ...]:
-                line.set_xdata([first + (k + 1) * step] * 2)
-                return (line,)
-        else:
-            frame = np.clip((self.t - first) // step, 0, count - 1).astype(np.int64)
-            pictures = (
-                [self._picture(frame == k) for k in range(count)] if pre_compute_frames else None
-            )
-            image = axes.imshow(self._picture(frame == 0), interpolation="nearest")
-
-            def draw(k: int) -> tuple[Any, ...]:
-                image.set_data(self._picture(frame == k) if pictures is None else pictures[k])
-                return (image,)
-
-        return animation.FuncAnimation(
-            figure, draw, frames=count, interval=step, repeat=repeat, blit=True
-        )
-
-    def _colours(self) -> np.ndarray:
-        """RGB of each event's channel."""
-        from matplotlib import colormaps
-
-        return np.asarray(colormaps["tab10"](self.c % 10))[:, :3]
-
-    def _raster(self, axes: Any) -> None:
-        axes.scatter(self.t, self.x, c=self._colours(), s=4)
-        axes.set_xlabel("time [ms]")
-        axes.set_ylabel("x")
-
-    def _picture(self, chosen: np.ndarray) -> np.ndarray:
-        """(height, width, 3): the chosen events on white, later ones above."""
-        picture = np.ones((self.y.max(initial=0) + 1, self.x.max(initial=0) + 1, 3))  # type: ignore[union-attr]  # a picture has a y
-        picture[self.y[chosen], self.x[chosen]] = self._colours()[chosen]  # type: ignore[index]  # a picture has a y
-        return picture
+        plt = needed("matplotlib.pyplot", "io.Event.anim", "plot")
+        axes = plt.figure(fig, clear=True).add_subplot()
+        return film.events(self, axes, frame_rate, repeat, pre_compute_frames)
 
 
 @arguments(spike_tensor=_TENSOR, sampling_time=real(above=0))

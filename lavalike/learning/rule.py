@@ -31,6 +31,11 @@ class Trace:
     """What a spike leaves behind: it grows by ``impulse`` at a spike and decays by
     ``exp(-1 / tau)`` in a step.
 
+    Example:
+        >>> rule = learning.LearningRule(dw="x1 * y0", x1=learning.Trace(impulse=1, tau=10))
+        >>> rule.x1
+        Trace(impulse=1, tau=10, received=False)
+
     Args:
         impulse: added at a spike; 0 to 127 in fixed point. Default 0.
         tau: time constant in steps. Default 0: gone after the step.

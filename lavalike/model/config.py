@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
+from lavalike import html
 from lavalike.arguments import (
     FLAG,
     MAPPING,
@@ -55,7 +56,13 @@ _OPTIONS = {
 @dataclass(frozen=True)
 class NodeConfig:
     """How one process is computed; its model has it as ``self.config``. ``dtype`` is that of
-    floating_pt."""
+    floating_pt.
+
+    Example:
+        >>> from lavalike.model import NodeConfig
+        >>> NodeConfig("numba", "fixed_pt", "float32").message_dtype
+        dtype('int32')
+    """
 
     backend: str
     precision: Precision
@@ -135,6 +142,11 @@ class Choice:
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
     """How a graph is run.
+
+    Example:
+        >>> lv.RunConfig(precision="fixed_pt").backend
+        'numba'
+        >>> config = lv.RunConfig(dtype="float64", select={"hidden": "torch", proc.LIF: "fixed_pt"})
 
     Args:
         backend: ``"numba"``, ``"torch"``, ``"bss2"`` or the name of an installed backend.
@@ -303,6 +315,23 @@ class RunConfig:
     @property
     def fixed(self) -> bool:
         return self.precision == "fixed_pt"
+
+    def _repr_html_(self) -> str:
+        rows = []
+        for one in fields(self):
+            value = getattr(self, one.name)
+            default = one.default if one.default is not MISSING else {}
+            if one.name == "select":
+                value = ", ".join(f"{_shown_key(k)}: {shown(v)}" for k, v in value.items())
+                default = ""
+            if value != default or one.name in ("backend", "precision", "dtype"):
+                rows.append([one.name, value if isinstance(value, str) else shown(value)])
+        others = len(fields(self)) - len(rows)
+        return html.box(
+            "RunConfig",
+            f"{others} others as they are by default",
+            html.table(["", ""], rows, len(rows)),
+        )
 
     def given(self) -> dict[str, Any]:
         """The options of backends that are not their defaults."""

@@ -27,6 +27,11 @@ class ProcessModel:
     indices are checked). ``inline``: it is Python that says itself when it hears and sends, and
     computes its process whatever backend a run names. ``local``: it deals with the program around
     the graph, besides steps, and is computed in that program's process.
+
+    Example:
+        >>> from lavalike.backends.numba import NumbaModel
+        >>> issubclass(NumbaModel, lv.ProcessModel)
+        True
     """
 
     process_class: ClassVar[type[AbstractProcess]]

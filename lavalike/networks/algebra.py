@@ -22,7 +22,13 @@ from lavalike.process import InPort, OutPort
 
 
 class NetworkList(list["Network"]):
-    """Networks that are added up where they are received. ``a + b`` makes a new one."""
+    """Networks that are added up where they are received. ``a + b`` makes a new one.
+
+    Example:
+        >>> x = networks.InputVec([[1.0], [2.0]])
+        >>> type(x + x).__name__
+        'NetworkList'
+    """
 
     def __add__(self, other: Any) -> NetworkList:  # type: ignore[override]  # a list of networks, not of anything
         return NetworkList([*self, *_summands(self, other)])
@@ -46,6 +52,16 @@ class Network:
 
     A subclass assigns ``in_port``, ``out_port`` and ``main``, the process that stands for all in
     ``run``.
+
+    Example:
+        >>> x, y = networks.InputVec([[1.0], [2.0]]), networks.InputVec([[3.0], [4.0]])
+        >>> total = networks.OutputVec((2,), buffer=3)
+        >>> total << x + y
+        OutputVec(RingBuffer)
+        >>> total.run(lv.RunSteps(3))
+        >>> total.get_data()
+        array([[4., 4., 4.],
+               [6., 6., 6.]], dtype=float32)
     """
 
     library: ClassVar[ModuleType] = proc  # whose processes it is made of
@@ -94,7 +110,13 @@ class Network:
 
 class AlgebraicVector(Network):
     """A network that sends a vector. Connected with another vector, there is an identity
-    between."""
+    between.
+
+    Example:
+        >>> x, out = networks.InputVec([[1.0], [2.0]]), networks.OutputVec((2,))
+        >>> isinstance(x, networks.AlgebraicVector)
+        True
+    """
 
     def _receive(self, other: Network, port: InPort | None = None) -> None:
         if isinstance(other, AlgebraicVector):
@@ -117,7 +139,13 @@ class AlgebraicVector(Network):
 
 
 class AlgebraicMatrix(Network):
-    """A network that multiplies a vector by weights, and sends the product one step later."""
+    """A network that multiplies a vector by weights, and sends the product one step later.
+
+    Example:
+        >>> w = networks.GradedDense(np.array([[0.5, 0.25]]))
+        >>> isinstance(w, networks.AlgebraicMatrix)
+        True
+    """
 
     def __matmul__(self, other: Any) -> Self:
         """The product with a vector. A matrix has one vector: the product is sent to all who

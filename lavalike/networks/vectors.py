@@ -20,6 +20,15 @@ _EXP = integer(0, 30)
 class InputVec(AlgebraicVector):
     """Sends columns of an array, a step each, again and again.
 
+    Example:
+        >>> x = networks.InputVec([[1.0, 3.0], [2.0, 4.0]])
+        >>> w, y = networks.GradedDense(np.array([[0.5, 0.25]])), networks.OutputVec((1,), buffer=3)
+        >>> y << w @ x
+        OutputVec(RingBuffer)
+        >>> y.run(lv.RunSteps(3))
+        >>> y.get_data()
+        array([[0. , 1. , 2.5]], dtype=float32)
+
     Args:
         vec: (n, steps), or (steps,) of one number a step.
         exp: what is sent is ``vec * 2**exp``. Default 0.
@@ -40,6 +49,14 @@ class InputVec(AlgebraicVector):
 
 class OutputVec(Network):
     """Keeps what it receives.
+
+    Example:
+        >>> x, y = networks.InputVec([[1.0, 3.0]]), networks.OutputVec((1,), buffer=2)
+        >>> y << x
+        OutputVec(RingBuffer)
+        >>> y.run(lv.RunSteps(2))
+        >>> y.get_data()
+        array([[1., 3.]], dtype=float32)
 
     Args:
         shape: of one message.
@@ -62,6 +79,15 @@ class OutputVec(Network):
 class LIFVec(AlgebraicVector):
     """A :class:`lavalike.proc.LIF` as a vector.
 
+    Example:
+        >>> x, w = networks.InputVec([[1.0]]), networks.GradedDense(np.array([[1.0]]))
+        >>> lif = networks.LIFVec(shape=(1,), du=1, dv=0, vth=1.5)
+        >>> lif << w @ x
+        LIFVec(LIF)
+        >>> lif.run(lv.RunSteps(3))
+        >>> lif.main.v.get()
+        array([0.], dtype=float32)
+
     Args:
         kwargs: as of LIF.
     """
@@ -74,6 +100,17 @@ class LIFVec(AlgebraicVector):
 
 class GradedVec(AlgebraicVector):
     """Sends what it receives where that is beyond the threshold: :class:`lavalike.proc.GradedVec`.
+
+    Example:
+        >>> x, w = networks.InputVec([[20.0]]), networks.GradedDense(np.array([[1.0]]))
+        >>> vec, y = networks.GradedVec((1,), vth=10), networks.OutputVec((1,), buffer=3)
+        >>> vec << w @ x
+        GradedVec(GradedVec)
+        >>> y << vec
+        OutputVec(RingBuffer)
+        >>> y.run(lv.RunSteps(3))
+        >>> y.get_data()
+        array([[ 0., 20., 20.]], dtype=float32)
 
     Args:
         shape: of one message.
@@ -100,6 +137,13 @@ class GradedVec(AlgebraicVector):
 class ProductVec(AlgebraicVector):
     """The element-wise product of two: ``product << (W @ x, V @ y)``.
     :class:`lavalike.proc.ProdNeuron`.
+
+    Example:
+        >>> x, w = networks.InputVec([[20.0]]), networks.GradedDense(np.array([[1.0]]))
+        >>> product = networks.ProductVec((1,))
+        >>> product << (w @ x, networks.GradedDense(np.array([[0.5]])) @ x)
+        ProductVec(ProdNeuron)
+        >>> product.run(lv.RunSteps(3))
 
     Args:
         shape: of one message.
@@ -156,6 +200,11 @@ class _Graded(AlgebraicMatrix):
 class GradedDense(_Graded):
     """A :class:`lavalike.proc.Dense` as a matrix.
 
+    Example:
+        >>> w = networks.GradedDense(np.array([[0.5, 0.26]]))
+        >>> w.main.weights.get() / 2**7  # 0.26 becomes the nearest multiple
+        array([[0.5      , 0.2578125]])
+
     Args:
         weights: (out, in), real; rounded to multiples of ``2**-exp``, of which 8 bits are held.
         exp: fractional bits. Default 7: weights from -255/128 to 255/128; of mixed signs from -2 to
@@ -169,6 +218,11 @@ class GradedDense(_Graded):
 
 class GradedSparse(_Graded):
     """A :class:`lavalike.proc.Sparse` as a matrix.
+
+    Example:
+        >>> w = networks.GradedSparse(np.array([[0.5, 0.0], [0.0, 0.25]]))
+        >>> w.main.weights.get() / 2**7
+        array([0.5 , 0.25])
 
     Args:
         weights: (out, in), an array or a SciPy sparse matrix; as of :class:`GradedDense`.
@@ -199,6 +253,13 @@ class GradedSparse(_Graded):
 class NormalizeNet(AlgebraicVector):
     """Divides a vector by its length: the sum of squares goes through a neuron that sends the
     inverse of its root, and comes back as the factor.
+
+    Example:
+        >>> x, w = networks.InputVec([[300], [400]]), networks.GradedDense(np.eye(2))
+        >>> norm = networks.NormalizeNet((2,))
+        >>> norm << w @ x
+        NormalizeNet(NormVecDelay)
+        >>> norm.run(lv.RunSteps(6), lv.RunConfig(precision="fixed_pt"))
 
     Args:
         shape: of one message, (n,).
@@ -231,6 +292,13 @@ class NormalizeNet(AlgebraicVector):
 class ResFireVec(AlgebraicVector):
     """Resonators as a vector: ``vec << W @ x``, or ``vec << (W @ x, V @ y)`` with an input for each
     of the two components. :class:`lavalike.proc.RFZero`.
+
+    Example:
+        >>> x, w = networks.InputVec([[1.0] + [0.0] * 99]), networks.GradedDense(np.array([[1.0]]))
+        >>> resonators = networks.ResFireVec((1,), freqs=20, uth=0.1)
+        >>> resonators << w @ x
+        ResFireVec(RFZero)
+        >>> resonators.run(lv.RunSteps(60))
 
     Args:
         shape: of one message. Default (1,).

@@ -1,6 +1,11 @@
 """The process library: descriptions only, equations in lavalike.dynamics, models in
 lavalike.backends."""
 
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from lavalike.dynamics.weights import SignMode as SignMode
 from lavalike.proc import clp as clp, io as io
 from lavalike.proc.alif import ALIF as ALIF, ATRLIF as ATRLIF, ALIFLateBias as ALIFLateBias
@@ -63,3 +68,14 @@ from lavalike.proc.sdn import (
 )
 from lavalike.proc.sparse import DelaySparse as DelaySparse, Sparse as Sparse
 from lavalike.proc.spiker import Receiver as Receiver, Spiker as Spiker
+
+if TYPE_CHECKING:
+    from lavalike.proc import nir as nir
+
+_LAZY = ("nir",)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return importlib.import_module(f"lavalike.proc.{name}")
+    raise AttributeError(f"module 'lavalike.proc' has no attribute {name!r}")

@@ -15,7 +15,15 @@ from lavalike.process import InPort, OutPort, Var
 class ALIF(LIF):
     """LIF whose threshold rises with every spike: ``u = u(1-du) + a_in + bias; v = v(1-dv) + u``,
     not reset; ``s_out = v >= vth + offset + r``, after which ``offset += threshold_step`` and
-    ``r += 2 (vth + offset)``."""
+    ``r += 2 (vth + offset)``.
+
+    Example:
+        >>> adapting = {"threshold_step": 0.5, "threshold_decay": 0.1}
+        >>> alif = proc.ALIF(shape=(1,), du=1, dv=0, vth=1.0, **adapting)
+        >>> rec = lv.simulate(alif, {"a_in": np.full((1, 16), 0.6)})
+        >>> np.flatnonzero(rec["s_out"])  # further and further apart
+        array([ 1,  5, 10, 15])
+    """
 
     dynamics = adaptive.ALIF
     threshold_step: Var
@@ -48,7 +56,13 @@ class ALIF(LIF):
 
 
 class ALIFLateBias(ALIF):
-    """ALIF whose bias acts only in steps ``t > bias_start``."""
+    """ALIF whose bias acts only in steps ``t > bias_start``.
+
+    Example:
+        >>> alif = proc.ALIFLateBias(shape=(1,), dv=0, vth=1.0, bias_mant=0.6, bias_start=4)
+        >>> np.flatnonzero(lv.simulate(alif, steps=10)["s_out"])
+        array([5, 6, 7, 8, 9])
+    """
 
     dynamics = adaptive.ALIF_LATE_BIAS
     bias_start: Var
@@ -82,7 +96,14 @@ class ATRLIF(Neuron):
     ``i = i(1-delta_i) + a_in; v = v(1-delta_v) + i + bias``, not reset;
     ``theta = (theta - theta_0)(1-delta_theta) + theta_0; r = r(1-delta_r)``;
     ``s_out = v - r >= theta``, after which ``r += 2 theta`` and ``theta += theta_step``. s is what
-    was sent last. In fixed_pt theta begins at theta_0, shifted left by 6."""
+    was sent last. In fixed_pt theta begins at theta_0, shifted left by 6.
+
+    Example:
+        >>> neuron = proc.ATRLIF(shape=(1,))
+        >>> rec = lv.simulate(neuron, {"a_in": np.full((1, 20), 3.0)})
+        >>> np.flatnonzero(rec["s_out"])
+        array([ 1,  4,  8, 12, 16])
+    """
 
     dynamics = adaptive.ATRLIF
     a_in: InPort

@@ -20,7 +20,13 @@ from lavalike.process import AbstractProcess, InPort, OutPort, Var
 
 
 class IdBroadcast(Neuron):
-    """Sends what it hears, in the same step."""
+    """Sends what it hears, in the same step.
+
+    Example:
+        >>> ids = proc.clp.IdBroadcast(shape=(1,))
+        >>> lv.simulate(ids, {"a_in": np.array([[0, 2, 0, 1]])})["s_out"]
+        array([[0., 2., 0., 1.]], dtype=float32)
+    """
 
     dynamics = clp.BROADCAST
     a_in: InPort
@@ -35,7 +41,16 @@ class IdBroadcast(Neuron):
 
 class NoveltyDetector(Neuron):
     """Sends 1 once where an input came, ``input_aval_in``, and no output within ``t_wait`` steps,
-    ``output_aval_in``."""
+    ``output_aval_in``.
+
+    Example:
+        >>> detector = proc.clp.NoveltyDetector(t_wait=3)
+        >>> x = np.zeros((1, 8))
+        >>> x[0, 1] = 1  # an input, and no output after it
+        >>> rec = lv.simulate(detector, {"input_aval_in": x})
+        >>> np.flatnonzero(rec["novelty_detected_out"])
+        array([5])
+    """
 
     dynamics = clp.NOVELTY
     input_aval_in: InPort
@@ -59,6 +74,11 @@ class NoveltyDetector(Neuron):
 
 class Allocator(AbstractProcess):
     """Sends the number of the next free prototype, from 1, where ``trigger_in`` is not 0, else 0.
+
+    Example:
+        >>> allocator = proc.clp.Allocator(n_protos=3)
+        >>> lv.simulate(allocator, {"trigger_in": np.array([[0, 1, 0, 1]])})["allocate_out"]
+        array([[0., 1., 0., 2.]], dtype=float32)
 
     Args:
         n_protos: how many there are, >= 1. What comes after the last is sent too, and is none's
@@ -87,6 +107,12 @@ class Readout(AbstractProcess):
     answered: one with a pseudo-label takes it, and it is sent; of one with a label ``feedback``
     says whether it is the same, 1, or not, -1, which sends 1 on ``trigger_alloc``. Else 0 is sent.
 
+    Example:
+        >>> readout = proc.clp.Readout(n_protos=2, proto_labels=[7, 0])
+        >>> x = np.array([[1, 0], [0, 0]])  # the first prototype answers in step 1
+        >>> lv.simulate(readout, {"inference_in": x})["user_output"]
+        array([[7., 0.]])
+
     Args:
         n_protos: how many prototypes there are, >= 1.
         proto_labels: their labels, (n_protos,). Default None: all 0.
@@ -110,6 +136,14 @@ class PrototypeLIF(Neuron):
     neurons; an :class:`Allocator`'s, by a Dense of ones): it spikes, and no other does,
     ``s_out_bap`` tells its plastic synapses, and ``s_out_y1``, their rule's learning rate, is 127
     there. Where ``reset_in`` is above 0 u and v are 0.
+
+    Example:
+        >>> neurons = proc.clp.PrototypeLIF(shape=(3,))
+        >>> third = np.zeros((3, 4))
+        >>> third[:, 2] = 2  # the second prototype shall learn
+        >>> rec = lv.simulate(neurons, {"a_third_factor_in": third})
+        >>> rec["s_out_y1"][:, 2]
+        array([  0., 127.,   0.], dtype=float32)
     """
 
     dynamics = clp.PROTOTYPE

@@ -32,6 +32,12 @@ class Compartment:
     """One membrane of a neuron. Numbers are one for the population or one a neuron; conductances
     and decays count per step.
 
+    Example:
+        >>> apical = proc.Compartment("soma", g=0.05, dv=0.05)
+        >>> tree = {"soma": proc.Compartment(threshold=1.0), "apical": apical}
+        >>> [port.name for port in proc.MultiCompartment(shape=(10,), tree=tree).in_ports]
+        ['soma_in', 'apical_in']
+
     Args:
         parent: the compartment it is joined to; None: the soma, whose spikes the neuron sends.
             Default None.

@@ -125,6 +125,13 @@ class _Convolution(Connection):
 class Conv(_Convolution):
     """True convolution (the kernel is flipped): ``a_out[t+1] = weight * s_in[t]``.
 
+    Example:
+        >>> kernel = np.ones((4, 3, 3, 2))  # (out channels, kx, ky, in channels)
+        >>> conv = proc.Conv(weight=kernel, input_shape=(8, 8, 2), padding=1, stride=2)
+        >>> x = np.ones((8, 8, 2, 3))  # (x, y, channel, time)
+        >>> lv.simulate(conv, {"s_in": x})["a_out"].shape
+        (4, 4, 4, 3)
+
     Args:
         weight: (out channels, kx, ky, in channels / groups). fixed_pt: integers; the sum wraps into
             24 bits.
@@ -179,6 +186,11 @@ class ConvTranspose(_Convolution):
     """Transposed convolution, the adjoint of a convolution: an input adds its kernel at ``stride``
     times its place, ``a_out[t+1, x stride - padding + a dilation] += weight[c, a] s_in[t, x, c]``
     along both axes.
+
+    Example:
+        >>> up = proc.ConvTranspose(weight=np.ones((4, 2, 2, 1)), input_shape=(3, 3, 4), stride=2)
+        >>> lv.simulate(up, {"s_in": np.ones((3, 3, 4, 2))})["a_out"].shape
+        (6, 6, 1, 2)
 
     Args:
         weight: (in channels, kx, ky, out channels / groups). fixed_pt: integers; the sum wraps into

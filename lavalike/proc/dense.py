@@ -84,6 +84,11 @@ class _Matrix(_Weighted):
 class Dense(_Matrix):
     """All-to-all: ``a_out[t+1] = weights @ s_in[t]``.
 
+    Example:
+        >>> dense = proc.Dense(weights=[[1.0, 2.0, 0.0]])
+        >>> lv.simulate(dense, {"s_in": np.eye(3)})["a_out"]  # each message arrives a step later
+        array([[0., 1., 2.]], dtype=float32)
+
     Args:
         weights: (out, in). fixed_pt: integers, -256..255 mixed, 0..255 or -255..0.
         num_message_bits, delay: see :class:`Connection`. Defaults 0 and 1; with ``delay=0``
@@ -102,6 +107,13 @@ class Dense(_Matrix):
 
 class DelayDense(_Matrix):
     """Dense with a delay for every synapse: a message of step t arrives in step ``t + 1 + delays``.
+
+    Example:
+        >>> dense = proc.DelayDense(weights=[[1.0, 2.0]], delays=[[0, 2]])
+        >>> x = np.zeros((2, 5))
+        >>> x[:, 0] = 1
+        >>> lv.simulate(dense, {"s_in": x})["a_out"]
+        array([[0., 1., 0., 2., 0.]], dtype=float32)
 
     Args:
         delays: one int or (out, in) ints, >= 0 (<= 63 in fixed_pt).
@@ -171,7 +183,13 @@ def _under_way(process: Any) -> Var:
 
 
 class Delay(AbstractProcess):
-    """Hands its input on one step later, unchanged."""
+    """Hands its input on one step later, unchanged.
+
+    Example:
+        >>> delay = proc.Delay(shape=(1,))
+        >>> lv.simulate(delay, {"s_in": np.array([[1.0, 2, 3]])})["a_out"]
+        array([[0., 1., 2.]], dtype=float32)
+    """
 
     @arguments(error=VarError)
     def __init__(self, *, shape: Sequence[int], name: str | None = None) -> None:
@@ -184,6 +202,13 @@ class Delay(AbstractProcess):
 class DelayLine(AbstractProcess):
     """Hands each element of its input on ``delays`` steps later, unchanged:
     ``s_out[t] = s_in[t - delays]``. A delay of 0 is none at all, so a line closes no cycle.
+
+    Example:
+        >>> line = proc.DelayLine(shape=(2,), delays=[0, 2])
+        >>> x = np.tile([1.0, 2, 3, 4], (2, 1))
+        >>> lv.simulate(line, {"s_in": x})["s_out"]
+        array([[1., 2., 3., 4.],
+               [0., 0., 1., 2.]], dtype=float32)
 
     Args:
         delays: one int for all elements or an array that broadcasts to ``shape``, >= 0.

@@ -309,6 +309,13 @@ class DelayLearningSparse(_Listed):
     What a synapse learns from is not delayed: ``x0`` and the traces ``x1``, ``x2`` are those of its
     input in the step, and a delay is not learnt.
 
+    Example:
+        >>> two = {"rows": [0, 1], "cols": [2, 0], "data": [0.5, 0.5], "shape": (2, 3)}
+        >>> rule = learning.STDP()
+        >>> synapses = proc.DelayLearningSparse(**two, delays=[0, 2], learning_rule=rule)
+        >>> synapses.weights.get()
+        array([0.5, 0.5])
+
     Args:
         delays, max_delay: see :class:`DelaySparse`.
 

@@ -24,7 +24,15 @@ class _LIF(Neuron):
 
 class LIF(_LIF):
     """Leaky integrate-and-fire with current:
-    ``u = u(1-du) + a_in; v = v(1-dv) + u + bias; s_out = v > vth``."""
+    ``u = u(1-du) + a_in; v = v(1-dv) + u + bias; s_out = v > vth``.
+
+    Example:
+        >>> lif = proc.LIF(shape=(2,), du=0.5, dv=0.1, vth=1.0)
+        >>> rec = lv.simulate(lif, {"a_in": np.full((2, 6), 0.3)}, record=[lif.v])
+        >>> rec["s_out"].astype(int)
+        array([[0, 0, 1, 0, 1, 0],
+               [0, 0, 1, 0, 1, 0]])
+    """
 
     dynamics = lif.LIF
     vth: Var
@@ -49,7 +57,13 @@ class LIF(_LIF):
 
 class LIFLateBias(LIF):
     """LIF whose bias acts only in steps ``t > bias_start``: a slayer layer does not run before its
-    first input."""
+    first input.
+
+    Example:
+        >>> lif = proc.LIFLateBias(shape=(1,), dv=0, vth=1.0, bias_mant=0.6, bias_start=3)
+        >>> lv.simulate(lif, steps=8)["s_out"].astype(int)
+        array([[0, 0, 0, 0, 1, 0, 1, 0]])
+    """
 
     dynamics = lif.LIF_LATE_BIAS
     bias_start: Var
@@ -75,7 +89,13 @@ class LIFLateBias(LIF):
 
 class LIFReset(LIFLateBias):
     """LIF with u = v = 0 before the step whenever
-    ``t % reset_interval == reset_offset % reset_interval``; defaults as in Lava."""
+    ``t % reset_interval == reset_offset % reset_interval``; defaults as in Lava.
+
+    Example:
+        >>> lif = proc.LIFReset(shape=(1,), dv=0, vth=10, bias_mant=1, reset_interval=3)
+        >>> lv.simulate(lif, steps=7, record=[lif.v])[lif.v]
+        array([[1., 2., 1., 2., 3., 1., 2.]], dtype=float32)
+    """
 
     dynamics = lif.LIF_RESET
     reset_interval: Var
@@ -156,6 +176,11 @@ class LIFRefractory(LIF):
     Lava.
 
     The Var ``refractory_period_end`` is the step in which the last period ends or ended.
+
+    Example:
+        >>> lif = proc.LIFRefractory(shape=(1,), dv=0, vth=1.0, bias_mant=0.6, refractory_period=3)
+        >>> lv.simulate(lif, steps=10)["s_out"].astype(int)
+        array([[0, 1, 0, 0, 0, 0, 1, 0, 0, 0]])
     """
 
     dynamics = lif.LIF_REFRACTORY
@@ -182,7 +207,15 @@ class LIFRefractory(LIF):
 
 
 class TernaryLIF(_LIF):
-    """LIF that sends +1 above ``vth_hi`` and -1 below ``vth_lo``."""
+    """LIF that sends +1 above ``vth_hi`` and -1 below ``vth_lo``.
+
+    Example:
+        >>> lif = proc.TernaryLIF(shape=(2,), du=1, dv=0, vth_hi=1.0, vth_lo=-1.0)
+        >>> rec = lv.simulate(lif, {"a_in": np.array([[0.6] * 4, [-0.6] * 4])})
+        >>> rec["s_out"].astype(int)
+        array([[ 0,  1,  0,  1],
+               [ 0, -1,  0, -1]])
+    """
 
     dynamics = lif.TERNARY_LIF
     vth_hi: Var

@@ -13,6 +13,7 @@ import numpy as np
 
 from lavalike.arguments import FLAG, PATH, arguments, instance, integer, optional, shown
 from lavalike.errors import InputError, InputTypeError, NotRecordedError
+from lavalike.extras import needed
 from lavalike.process import AbstractProcess, Port, Var
 from lavalike.process.monitor import Probe
 from lavalike.process.sinks import File, Memory, Ring, Sink, Store
@@ -232,14 +233,9 @@ class Recorder(AbstractProcess):
 
     def to_xarray(self) -> Any:
         """An ``xarray.Dataset`` with a variable for each target, by path, over ``step`` (a
-        dimension of its own where the steps differ) and the target's axes. InputError where xarray
-        is not installed."""
-        try:
-            import xarray
-        except ImportError:
-            raise InputError(
-                "Recorder.to_xarray: xarray is not installed; pip install xarray"
-            ) from None
+        dimension of its own where the steps differ) and the target's axes. MissingExtraError
+        without xarray, the extra [xarray]."""
+        xarray = needed("xarray", "Recorder.to_xarray", "xarray")
         steps = [p.steps() for p in self.tracks]
         alike = all(np.array_equal(s, steps[0]) for s in steps)
         arrays = {}

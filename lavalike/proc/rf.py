@@ -12,7 +12,15 @@ from lavalike.process import InPort, OutPort, Var
 
 
 class RF(Neuron):
-    """Resonate-and-fire; spikes as the phase passes zero with ``real >= vth``. Never reset."""
+    """Resonate-and-fire; spikes as the phase passes zero with ``real >= vth``. Never reset.
+
+    Example:
+        >>> rf = proc.RF(shape=(1,), period=10, alpha=0.05, vth=0.2)
+        >>> x = np.zeros((1, 30))
+        >>> x[0, 0] = 1.0  # one push, and it rings
+        >>> np.flatnonzero(lv.simulate(rf, {"a_real_in": x})["s_out"])
+        array([10, 20])
+    """
 
     dynamics = resonator.RF
     a_real_in: InPort
@@ -50,7 +58,15 @@ class RF(Neuron):
 
 class RF_IZ(RF):
     """Resonate-and-fire of Izhikevich; spikes where ``imag >= vth``, then real = 0 and imag just
-    below vth."""
+    below vth.
+
+    Example:
+        >>> rf = proc.RF_IZ(shape=(1,), period=10, alpha=0.05, vth=0.3)
+        >>> x = np.zeros((1, 30))
+        >>> x[0, 0] = 1.0
+        >>> np.flatnonzero(lv.simulate(rf, {"a_real_in": x})["s_out"])
+        array([1])
+    """
 
     dynamics = resonator.RF_IZ
 
@@ -58,7 +74,15 @@ class RF_IZ(RF):
 class ADRF(RF):
     """RF whose threshold rises with every spike: it spikes as the phase passes zero with
     ``real >= vth + offset + r``, after which ``offset += threshold_step`` and
-    ``r += 2 (vth + offset)``."""
+    ``r += 2 (vth + offset)``.
+
+    Example:
+        >>> rf = proc.ADRF(shape=(1,), period=10, alpha=0.02, vth=0.2, threshold_step=0.2)
+        >>> x = np.zeros((1, 60))
+        >>> x[0, 0] = 1.0
+        >>> np.flatnonzero(lv.simulate(rf, {"a_real_in": x})["s_out"])  # once
+        array([11])
+    """
 
     dynamics = adaptive.ADRF
     threshold_step: Var
@@ -93,14 +117,31 @@ class ADRF(RF):
 
 
 class ADRF_IZ(ADRF):
-    """ADRF that spikes where ``imag >= vth + offset + r``; not reset."""
+    """ADRF that spikes where ``imag >= vth + offset + r``; not reset.
+
+    Example:
+        >>> rf = proc.ADRF_IZ(shape=(1,), period=10, alpha=0.02, vth=0.2, threshold_step=0.2)
+        >>> x = np.zeros((1, 60))
+        >>> x[0, 0] = 1.0
+        >>> np.flatnonzero(lv.simulate(rf, {"a_real_in": x})["s_out"])
+        array([1, 2])
+    """
 
     dynamics = adaptive.ADRF_IZ
 
 
 class RFZero(Neuron):
     """Resonate-and-fire with a frequency and a decay time, which sends its amplitude:
-    ``s_out = u where u > uth`` as v passes zero upwards. Never reset."""
+    ``s_out = u where u > uth`` as v passes zero upwards. Never reset.
+
+    Example:
+        >>> rf = proc.RFZero(shape=(1,), freqs=20, decay_tau=1, dt=0.001, uth=0.1)
+        >>> x = np.zeros((1, 200))
+        >>> x[0, 0] = 1.0
+        >>> rec = lv.simulate(rf, {"u_in": x})
+        >>> np.flatnonzero(rec["s_out"])  # a period of 1 / 20 s is 50 steps
+        array([ 51, 101, 151])
+    """
 
     dynamics = resonator.RF_ZERO
     u_in: InPort

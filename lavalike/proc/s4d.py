@@ -50,7 +50,13 @@ class S4d(Neuron):
 class SigmaS4dDelta(Neuron):
     """A linear state between a sigma and a delta:
     ``sigma += a_in; s4_state = a s4_state + b sigma``, and of ``2 c s4_state`` the changes are sent
-    that reach vth. floating_pt only."""
+    that reach vth. floating_pt only.
+
+    Example:
+        >>> neuron = proc.SigmaS4dDelta(shape=(1,), vth=0.1, a=0.9, b=1.0, c=0.5)
+        >>> lv.simulate(neuron, {"a_in": np.array([[1.0, 0, 0]])})["s_out"].round(2)
+        array([[1.  , 0.9 , 0.81]], dtype=float32)
+    """
 
     dynamics = s4d.SIGMA_S4D_DELTA
     a_in: InPort
@@ -85,6 +91,11 @@ class SigmaS4dDeltaLayer(AbstractProcess):
     """SigmaS4dDelta with several states a channel, between two connections: one hands each channel
     to all of its states, the other adds up what they send. What is heard in step t leaves in step t
     + 2. floating_pt only.
+
+    Example:
+        >>> layer = proc.SigmaS4dDeltaLayer(shape=(2,), vth=0.1, a=0.9, b=1.0, c=0.5, d_states=3)
+        >>> lv.simulate(layer, {"s_in": np.ones((2, 5))}, steps=5)["a_out"].shape
+        (2, 5)
 
     Args:
         shape: (channels,).

@@ -19,14 +19,25 @@ from lavalike.process import AbstractProcess, InPort, OutPort, Var
 
 
 class ActivationMode(enum.IntEnum):
-    """Activation of a SigmaDelta."""
+    """Activation of a SigmaDelta.
+
+    Example:
+        >>> layer = proc.SigmaDelta(shape=(1,), vth=0.5, act_mode=proc.ActivationMode.UNIT)
+        >>> lv.simulate(layer, {"a_in": np.array([[-1.0, 0, 2]])})["s_out"]  # no rectifier
+        array([[-1.,  0.,  2.]], dtype=float32)
+    """
 
     UNIT = 0
     RELU = 1
 
 
 class Sigma(Neuron):
-    """Adds up its input: ``sigma += a_in; s_out = sigma``."""
+    """Adds up its input: ``sigma += a_in; s_out = sigma``.
+
+    Example:
+        >>> lv.simulate(proc.Sigma(shape=(1,)), {"a_in": np.array([[1.0, 0, 2, -1]])})["s_out"]
+        array([[1., 1., 3., 2.]], dtype=float32)
+    """
 
     dynamics = delta.SIGMA
     a_in: InPort
@@ -48,7 +59,13 @@ CUM_ERROR = {"cum_error": "compare the accumulated change instead of the last. D
 
 
 class Delta(Neuron):
-    """Sends the change of its input where it reaches ``vth``, and keeps what it did not send."""
+    """Sends the change of its input where it reaches ``vth``, and keeps what it did not send.
+
+    Example:
+        >>> delta = proc.Delta(shape=(1,), vth=0.5)
+        >>> lv.simulate(delta, {"a_in": np.array([[1.0, 1.1, 1.2, 1.6, 1.6]])})["s_out"]
+        array([[1. , 0. , 0. , 0.6, 0. ]], dtype=float32)
+    """
 
     a_in: InPort
     s_out: OutPort
@@ -79,7 +96,14 @@ class Delta(Neuron):
 
 class SigmaDelta(Delta):
     """Sigma, bias, activation and Delta in one: ``sigma += a_in; x = f(sigma + bias)``, then Delta
-    of x."""
+    of x.
+
+    Example:
+        >>> layer = proc.SigmaDelta(shape=(1,), vth=0.5)
+        >>> changes = np.array([[1.0, 0, -3, 3, 0]])  # of an input 1, 1, -2, 1, 1
+        >>> lv.simulate(layer, {"a_in": changes})["s_out"]  # changes of 1, 1, 0, 1, 1
+        array([[ 1.,  0., -1.,  1.,  0.]], dtype=float32)
+    """
 
     sigma: Var
     bias: Var

@@ -436,6 +436,15 @@ class DelaySparse(_Stored):
     """DelayDense that stores only the non-zero weights, and a delay for each: memory grows with the
     synapses.
 
+    Example:
+        >>> two = {"rows": [0, 1], "cols": [2, 0], "data": [1.0, 3.0], "shape": (2, 3)}
+        >>> sparse = proc.DelaySparse(**two, delays=[0, 2])
+        >>> x = np.zeros((3, 5))
+        >>> x[:, 0] = 1
+        >>> lv.simulate(sparse, {"s_in": x})["a_out"]
+        array([[0., 1., 0., 0., 0.],
+               [0., 0., 0., 3., 0.]], dtype=float32)
+
     Args:
         weights, or rows, cols, data and shape, or chunks and shape: see :class:`Sparse`. Chunks may
             be ``(rows, cols, data, delays)``.

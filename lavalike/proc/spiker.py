@@ -14,7 +14,12 @@ from lavalike.process import AbstractProcess, InPort, OutPort, Var
 
 
 class Spiker(Neuron):
-    """Sends ``payload`` every ``period`` steps, first in step ``period + 1``."""
+    """Sends ``payload`` every ``period`` steps, first in step ``period + 1``.
+
+    Example:
+        >>> lv.simulate(proc.Spiker(shape=(1,), period=3, payload=5), steps=9)["s_out"]
+        array([[0., 0., 0., 5., 0., 0., 5., 0., 0.]], dtype=float32)
+    """
 
     dynamics = spiker.SPIKER
     s_out: OutPort
@@ -36,6 +41,14 @@ class Spiker(Neuron):
 
 class Receiver(AbstractProcess):
     """Keeps the message of the last step in the Var ``payload``.
+
+    Example:
+        >>> spiker = proc.Spiker(shape=(1,), period=1, payload=5)
+        >>> receiver = proc.Receiver(shape=(1,))
+        >>> spiker.s_out.connect(receiver.a_in)
+        >>> spiker.run(lv.RunSteps(2))
+        >>> receiver.payload.get()
+        array([5.], dtype=float32)
 
     Args:
         shape: of one message. Default (1,).

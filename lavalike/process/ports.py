@@ -241,7 +241,13 @@ def _within(view: View, idx: Any) -> None:
 
 
 class Port(Shared):
-    """Base of InPort and OutPort. ``shape`` is the shape of one message (one step)."""
+    """Base of InPort and OutPort. ``shape`` is the shape of one message (one step).
+
+    Example:
+        >>> lif = proc.LIF(shape=(3,))
+        >>> [port.name for port in (*lif.in_ports, *lif.out_ports)], lif.a_in.shape
+        (['a_in', 's_out'], (3,))
+    """
 
     @arguments(error=ConnectError, late=True)
     def __init__(self, shape: int | Sequence[int]) -> None:
@@ -359,7 +365,17 @@ def _assign(inner: AbstractProcess | None, outer: AbstractProcess | None) -> str
 
 class InPort(Port):
     """Receives one message of ``shape`` a step: the sum of all sources, zeros when there are
-    none."""
+    none.
+
+    Example:
+        >>> class Ear(lv.AbstractProcess):
+        ...     def __init__(self):
+        ...         super().__init__()
+        ...         self.a_in = lv.InPort((3,))
+        ...
+        >>> Ear().a_in.shape
+        (3,)
+    """
 
     def check_direction(self, src: Port, view: View, settled: bool = False) -> None:
         if not isinstance(src, InPort):
@@ -375,7 +391,12 @@ class InPort(Port):
 
 
 class OutPort(Port):
-    """Sends one message of ``shape`` a step to every port connected to it."""
+    """Sends one message of ``shape`` a step to every port connected to it.
+
+    Example:
+        >>> lif, dense = proc.LIF(shape=(3,)), proc.Dense(weights=np.ones((2, 3)))
+        >>> lif.s_out.connect(dense.s_in)
+    """
 
     def check_direction(self, src: Port, view: View, settled: bool = False) -> None:
         if not isinstance(src, OutPort):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 from lavalike.arguments import FLAG, PATH, arguments, instance, integer, optional, shown
 from lavalike.errors import GraphError, RunError, VarError, VarTypeError
+from lavalike.process import drawing
 from lavalike.process.made import Made
 from lavalike.process.ports import InPort, OutPort, Port
 from lavalike.process.refs import RefPort, VarPort
@@ -330,6 +331,43 @@ class AbstractProcess(Shared):
         """Those made by ``RefPort.connect_var`` among them."""
         return [*self._var_ports]
 
+    # -- how it looks ------------------------------------------------------------------------------
+
+    def _repr_html_(self) -> str:
+        """In a notebook: ports with whom they are connected to, Vars, and the processes inside."""
+        return drawing.shown(self)
+
+    @arguments(depth=optional(integer(0)))
+    def to_mermaid(self, depth: int | None = None) -> str:
+        """The graph as a flowchart in Mermaid's language, which GitHub, Jupyter and many editors
+        draw from a block of Markdown: a box a process, a frame around what is inside of one, an
+        arrow a connection with the names of its ports; dashed from a RefPort to the process whose
+        Var it refers to, dotted to who records.
+
+        Of a process that is inside another, what it has itself; else everything that is connected
+        to it. Names are escaped.
+
+        Args:
+            depth: how many levels of inner processes are drawn; 0: none. Default None: as many as
+                give at most 100 boxes, where of more than 100 processes side by side those of one
+                class are one box.
+
+        Example::
+
+            print(net.to_mermaid())
+        """
+        return drawing.mermaid(drawing.Drawing(self, depth))
+
+    @arguments(depth=optional(integer(0)))
+    def to_dot(self, depth: int | None = None) -> str:
+        """The graph as :meth:`to_mermaid` draws it, in the language of Graphviz: ``dot -Tsvg``
+        draws it, and so does ``graphviz.Source(net.to_dot())`` in a notebook.
+
+        Args:
+            depth: as of :meth:`to_mermaid`.
+        """
+        return drawing.dot(drawing.Drawing(self, depth))
+
     # -- running -----------------------------------------------------------------------------------
 
     @property
@@ -439,7 +477,7 @@ OURS = ("lavalike.", "netx.")  # modules of the library
 NESTED = (AbstractProcess, list, tuple, dict)
 # but for what nothing here asks a process for: that gives way to a Var or port of its name
 AbstractProcess._taken = frozenset((*dir(AbstractProcess), *AbstractProcess().__dict__)) - {
-    *("mark", "models", "pause", "reset", "step", "wait")
+    *("mark", "models", "pause", "reset", "step", "to_dot", "to_mermaid", "wait")
 }
 
 

@@ -17,6 +17,15 @@ class RefPort(Port):
     of the process around this one, also reordered (``reshape``, ``flatten``, ``transpose``, an
     index): what is written goes the way back. One RefPort refers to one Var.
 
+    Example:
+        >>> class Watcher(lv.AbstractProcess):
+        ...     def __init__(self, shape):
+        ...         super().__init__()
+        ...         self.look = lv.RefPort(shape)
+        ...
+        >>> lif, watcher = proc.LIF(shape=(3,)), Watcher((3,))
+        >>> watcher.look.connect_var(lif.v)
+
     Args:
         shape: of what is read and written.
     """
@@ -46,6 +55,16 @@ class RefPort(Port):
 class VarPort(Port):
     """Lets RefPorts of other processes refer to a Var, or to a VarPort of an inner process, to
     which it is connected.
+
+    Example:
+        >>> class Shown(lv.AbstractProcess):
+        ...     def __init__(self):
+        ...         super().__init__()
+        ...         self.x = lv.Var((3,), 0.5)
+        ...         self.x_port = lv.VarPort(self.x)
+        ...
+        >>> Shown().x_port.shape
+        (3,)
 
     Args:
         var: of the same process, and shareable.

@@ -32,6 +32,12 @@ class Binding(Protocol):
 class Var(Shared):
     """A named array of a process.
 
+    Example:
+        >>> lif = proc.LIF(shape=(3,), vth=1.0)
+        >>> lif.vth.set(2.0)
+        >>> lif.vth.get(), lif.v.shape
+        (array([2.]), (3,))
+
     Args:
         shape: shape of the value. ``(1,)`` stands for one value shared by all neurons.
         init: scalar, list or array of booleans, integers, floats, complex numbers or texts,

@@ -13,7 +13,14 @@ STEPS = Rule("an integer >= 1", is_integer, lambda n: 1 <= n <= 2**62)
 @dataclass(frozen=True)
 class RunSteps:
     """Run ``num_steps`` steps (1..2**62); with ``blocking=False`` return at once, ``wait()``
-    joins."""
+    joins.
+
+    Example:
+        >>> lif = proc.LIF(shape=(3,))
+        >>> lif.run(lv.RunSteps(10))
+        >>> lif.step
+        10
+    """
 
     num_steps: int
     blocking: bool = True
@@ -28,7 +35,14 @@ class RunSteps:
 
 @dataclass(frozen=True)
 class RunContinuous:
-    """Run until ``pause()`` or ``stop()``; ``run`` returns at once."""
+    """Run until ``pause()`` or ``stop()``; ``run`` returns at once.
+
+    Example:
+        >>> lif = proc.LIF(shape=(3,))
+        >>> lif.run(lv.RunContinuous())
+        >>> lif.pause()  # after the step in progress
+        >>> lif.stop()
+    """
 
 
 RunCondition = RunSteps | RunContinuous

@@ -38,7 +38,11 @@ STRETCH_SECONDS = 0.02  # how long compiled code may run before Ctrl-C and pause
 
 
 class RecompileWarning(UserWarning):
-    """A run with another RunConfig, or a changed graph, compiled anew; states were carried over."""
+    """A run with another RunConfig, or a changed graph, compiled anew; states were carried over.
+
+    Causes: another configuration than in the run before, or a process that was connected since.
+    Remedy: none is needed; one configuration for all runs of a graph saves the time.
+    """
 
 
 class Stretches:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from typing import Any
 
@@ -14,7 +14,6 @@ from lavalike.arguments import (
     Rule,
     arguments,
     as_numbers,
-    did_you_mean,
     instance,
     integer,
     optional,
@@ -22,22 +21,20 @@ from lavalike.arguments import (
 )
 from lavalike.backends import get_backend
 from lavalike.compiler.flat import flatten
-from lavalike.errors import InputError, InputTypeError, NotRecordedError, RunError
+from lavalike.errors import InputError, InputTypeError
 from lavalike.model.config import RunConfig
 from lavalike.process.ports import InPort, OutPort, Port
-from lavalike.process.process import AbstractProcess, component, walk
+from lavalike.process.process import AbstractProcess
 from lavalike.process.var import Var, resolved
 from lavalike.progress import Progress
-from lavalike.runtime.engine import Engine
+from lavalike.runtime.recording import AmbiguousError as AmbiguousError, Recording, Target, find
 from lavalike.runtime.runtime import Stretches
-from lavalike.runtime.workers import Workers, compiled
+from lavalike.runtime.workers import compiled
 
-Target = Port | Var
 Inputs = (
     Mapping[str, Any] | Mapping[InPort, Any] | Mapping[Port | str, Any]
 )  # a Mapping's key is invariant
 INPUTS, RECORD = "simulate: inputs: ", "simulate: record: "  # how errors about them begin
-MOST_NAMES = 40  # in a message
 
 _STEPS = integer(1)
 TARGETS = Rule(
@@ -46,160 +43,10 @@ TARGETS = Rule(
 )
 
 
-class AmbiguousError(InputError):
-    """Several parts go by the name."""
-
-
-class Recording(Mapping[Any, np.ndarray]):
-    """What a run recorded: ``rec["out"]``, ``rec[port]``, ``rec[var]``, arrays
-    ``(batch, *shape, time)``, without the batch axis where the inputs had none. ``program`` is what
-    ran; RunError where that was elsewhere (simulate_many).
-
-    What was not recorded is a NotRecordedError (InputError and KeyError), so that ``in`` and
-    ``get`` act as those of a dict."""
-
-    def __init__(
-        self,
-        process: AbstractProcess,
-        arrays: dict[Target, np.ndarray],
-        batched: bool,
-        program: Engine | Workers | None,
-    ) -> None:
-        self._process, self._arrays, self._batched, self._program = (
-            process,
-            arrays,
-            batched,
-            program,
-        )
-
-    @property
-    def program(self) -> Engine | Workers:
-        if self._program is None:
-            raise RunError(
-                "Recording.program: simulate_many computed this in a copy of the network, and hands on what was recorded only; "
-                "simulate keeps the program"
-            )
-        return self._program
-
-    def __getitem__(self, key: Target | str) -> np.ndarray:
-        target = self._target(key)
-        if target not in self._arrays:
-            raise NotRecordedError(
-                f"{target!r} was not recorded; recorded are {self._paths()}; simulate(record=[...]) asks for more"
-            )
-        rows = self._arrays[target]
-        full = np.moveaxis(rows.reshape(*rows.shape[:2], *target.shape), 0, -1)
-        return full if self._batched else full[0]
-
-    def _target(self, key: Target | str) -> Target:
-        if not isinstance(key, Port | Var | str):
-            raise InputTypeError(
-                f"Recording: a port, a Var or a name is expected, got {shown(key)} ({type(key).__name__}); "
-                f"recorded are {self._paths()}"
-            )
-        if not isinstance(key, str):
-            return resolved(key)
-        try:
-            return resolved(find(self._process, key, Port | Var))
-        except AmbiguousError:
-            raise
-        except InputError as e:
-            raise NotRecordedError(f"{e}; recorded are {self._paths()}") from None
-
-    def _paths(self) -> str:
-        return ", ".join(t.path for t in self._arrays) or "none"
-
-    def __contains__(self, key: object) -> bool:
-        try:
-            return self._target(key) in self._arrays  # type: ignore[arg-type]  # what is no key is told
-        except (NotRecordedError, InputTypeError):
-            return False
-
-    def __iter__(self) -> Iterator[Target]:
-        return iter(self._arrays)
-
-    def __len__(self) -> int:
-        return len(self._arrays)
-
-    def __repr__(self) -> str:
-        return (
-            "Recording("
-            + ", ".join(f"{t.path}: {self[t].shape} {self[t].dtype}" for t in self)
-            + ")"
-        )
-
-
-def find(process: AbstractProcess, key: Any, kind: Any, argument: str = "") -> Any:
-    """The port or Var meant by ``key``: itself, a name on ``process``, a dotted path from it, or a
-    name that is unique among everything connected to it. Errors begin with ``argument``."""
-    where = f"{argument}{process.path}"
-    if isinstance(key, Port | Var):
-        if not isinstance(key, kind):
-            raise InputTypeError(
-                f"{where}: {_kind_name(kind)} expected, got {type(key).__name__} {key!r}"
-            )
-        if key.process is None:
-            raise InputError(
-                f"{where}: {_kind_name(kind)} of a process expected, got {key!r}, which belongs to none"
-            )
-        return key
-    if not isinstance(key, str):
-        raise InputTypeError(
-            f"{where}: {_kind_name(kind)}, or the name of one, expected, got {shown(key)} ({type(key).__name__})"
-        )
-    own: Any = process
-    for name in key.split("."):  # through attributes, as in net.in_layer.neuron.a_in
-        at, own = (
-            own,
-            getattr(own, name, None)
-            if name.isidentifier() and isinstance(own, AbstractProcess)
-            else None,
-        )
-        if isinstance(own, AbstractProcess) and own.name.startswith(f"{name}#"):
-            alike = [p.path for p in at.procs if p.name == name or p.name.startswith(f"{name}#")]
-            raise AmbiguousError(
-                f"{where}: {key!r} is ambiguous: several processes were assigned to {at.path}.{name}, {', '.join(alike)}; "
-                "give the path or the object"
-            )
-    if isinstance(own, kind):
-        return own
-    everything = [p for top in component(process) for p in walk(top)]
-    parts = [
-        x for p in everything for x in (*p.in_ports, *p.out_ports, *p.vars) if isinstance(x, kind)
-    ]
-    prefix = f"{process.path}."
-    hits = [x for x in parts if key in (x.path, x.path.removeprefix(prefix))] or [
-        x for x in parts if x.name == key
-    ]
-    if len(hits) == 1:
-        return hits[0]
-    if hits:
-        raise AmbiguousError(
-            f"{where}: {key!r} is ambiguous: {', '.join(x.path for x in hits)}; give the path or the object"
-        )
-    near = did_you_mean(
-        key,
-        dict.fromkeys([*(x.name for x in parts), *(x.path.removeprefix(prefix) for x in parts)]),
-    )
-    paths = sorted(x.path for x in parts)
-    some = ", ".join(paths[:MOST_NAMES]) + (
-        f" and {len(paths) - MOST_NAMES} more" if len(paths) > MOST_NAMES else ""
-    )
-    raise InputError(
-        f"{where}: no {_kind_name(kind).split(' ', 1)[1]} called {shown(key)}{near}; there are {some or 'none'}"
-    )
-
-
 def recorded(process: AbstractProcess, record: Iterable[Target | str]) -> list[Target]:
     """The OutPorts of ``process``, and what ``record`` names besides."""
     named = (resolved(find(process, r, Port | Var, RECORD)) for r in record)
     return list(dict.fromkeys([*process.out_ports, *named]))
-
-
-def _kind_name(kind: Any) -> str:
-    return {InPort: "an InPort", OutPort: "an OutPort", Port: "a port", Var: "a Var"}.get(
-        kind, "a port or Var"
-    )
 
 
 @arguments(
@@ -293,7 +140,7 @@ def simulate(
                 arrays = {t: a[:done] for t, a in arrays.items()}
                 break
     program.close()
-    return Recording(process, arrays, batch is not None, program)
+    return Recording(process, arrays, batch is not None, program, flat.step + 1)
 
 
 def _numbers(key: Port | str, value: Any) -> np.ndarray:

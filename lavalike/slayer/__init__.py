@@ -1,4 +1,4 @@
-"""Training: slayer-like blocks of CUBA and sigma-delta neurons, exported to .net files."""
+"""Training: slayer-like blocks of CUBA and sigma-delta neurons, exported to .net files and NIR."""
 
 try:
     import torch as _torch  # noqa: F401
@@ -21,5 +21,5 @@ from lavalike.slayer import (
     synapse as synapse,
     utils as utils,
 )
-from lavalike.slayer.export import export_hdf5 as export_hdf5
+from lavalike.slayer.export import export_hdf5 as export_hdf5, export_nir as export_nir
 from lavalike.slayer.online import Online as Online

@@ -79,6 +79,13 @@ class SequentialNetwork(nn.Module):
     What a file does not hold is as in the blocks' defaults: surrogate gradients, weight scales,
     dropout. Weights that are not on the 8-bit grid of training are rounded to 1/64 instead.
 
+    Example:
+        >>> params = {"threshold": 1, "current_decay": 0.5, "voltage_decay": 0.1}
+        >>> path = slayer.export_hdf5(slayer.block.cuba.Dense(params, 6, 2), "one.net")
+        >>> net = slayer.auto.SequentialNetwork(path)
+        >>> net(torch.rand(4, 6, 20)).shape
+        torch.Size([4, 2, 20])
+
     Args:
         network_config: path of the file, lavalike's or lava-dl's.
         persistent_state: neurons go on where the last call ended. Default False.

@@ -73,7 +73,13 @@ def _confidence(rate: torch.Tensor, mode: str, eps: float) -> torch.Tensor:
 
 
 class Rate(nn.Module):
-    """The class of the neuron that fired most. ``Rate()(spike)`` is ``Rate.predict(spike)``."""
+    """The class of the neuron that fired most. ``Rate()(spike)`` is ``Rate.predict(spike)``.
+
+    Example:
+        >>> spikes = torch.tensor([[[0.0, 0, 1], [1, 1, 1]]])  # (batch, classes, time)
+        >>> slayer.classifier.Rate()(spikes)
+        tensor([1])
+    """
 
     @staticmethod
     @arguments(spike=TENSOR)
@@ -102,6 +108,11 @@ class Rate(nn.Module):
 
 class MovingWindow(nn.Module):
     """The class at every step, from the rates in the last ``time_window`` steps.
+
+    Example:
+        >>> spikes = (torch.rand(2, 3, 30) < 0.2).float()
+        >>> slayer.classifier.MovingWindow(10)(spikes).shape
+        torch.Size([2, 30])
 
     Args:
         time_window: length of the window in steps.
@@ -138,6 +149,11 @@ class NLL:
 
         nll = NLL(MovingWindow(10))
         loss = functional.nll_loss(nll(spike), label)   # label (batch, time); (batch,) for Rate
+
+    Example:
+        >>> spikes = (torch.rand(2, 3, 30) < 0.2).float()
+        >>> slayer.classifier.NLL()(spikes).shape
+        torch.Size([2, 3])
 
     Args:
         classifier: a Rate (default) or a MovingWindow.

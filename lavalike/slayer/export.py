@@ -1,20 +1,24 @@
-"""A whole network into one .net file."""
+"""A whole network into one file, .net or NIR."""
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch import nn
 
-from lavalike.arguments import ANY, PATH, SHAPE, Rule, arguments, optional
+from lavalike.arguments import ANY, PATH, SHAPE, Rule, arguments, optional, real
 from lavalike.errors import ExportError, LavalikeError
 from lavalike.slayer import probe
 from lavalike.slayer.block.base import Block
 from lavalike.slayer.neuron import sigma_delta
 from netx import writer
+
+if TYPE_CHECKING:
+    from netx.nir import Graph
 
 NETWORK = Rule(
     "a sequence of slayer blocks, or a module that has one as .blocks",
@@ -87,6 +91,53 @@ def export_hdf5(
             shape = block.shape
         writer.sign(file)
     return path
+
+
+@arguments(
+    network=NETWORK,
+    path=optional(PATH),
+    dt=real(above=0),
+    input_shape=optional(SHAPE),
+    example=ANY,
+    error=ExportError,
+)
+def export_nir(
+    network: nn.Module | Iterable[nn.Module],
+    path: str | Path | None = None,
+    dt: float = 1e-4,
+    input_shape: tuple[int, ...] | int | None = None,
+    example: Any = None,
+) -> Graph:
+    """``network`` as a NIR graph: what :func:`export_hdf5` writes, computed in floating_pt, with
+    weights, thresholds and biases in the units of training.
+
+    Decays and weights are those of the file, rounded as in training. States are not rounded, so a
+    spike may differ where a voltage is within a rounding of its threshold; sigma-delta blocks and
+    resonators are refused, as NIR has none.
+
+    Args:
+        network, input_shape, example: see :func:`export_hdf5`.
+        path: of a file to write, ".nir". Default None: none.
+        dt: seconds that a step stands for. Default 1e-4.
+
+    Returns:
+        The graph, see :func:`netx.nir.to_nir`: its column t is column ``t + lag`` of the trained
+        output, ``lag = metadata["lavalike"]["lag"]`` (0 where it is not there).
+
+    Raises:
+        ExportError: naming the layer that cannot be exported faithfully.
+        NirError: naming what NIR cannot say.
+    """
+    from netx.hdf5 import Network
+    from netx.nir import to_nir, write
+
+    with tempfile.TemporaryDirectory() as folder:
+        loaded = Network(export_hdf5(network, Path(folder) / "net.net", input_shape, example))
+    graph = to_nir(loaded, dt=dt)
+    graph.metadata["lavalike"]["lag"] = graph.metadata["lavalike"].get("lag", 0) - loaded.lag
+    if path is not None:
+        write(path, graph)
+    return graph
 
 
 def _loads(path: Path) -> None:

@@ -78,6 +78,11 @@ class SpikeTime(nn.Module):
     ``h`` is ``exp(-t / time_constant)``, convolved with itself ``filter_order - 1`` times, cut off
     after ``length`` steps.
 
+    Example:
+        >>> spikes = (torch.rand(4, 3, 20) < 0.2).float()
+        >>> slayer.loss.SpikeTime()(spikes, spikes)  # the same spikes
+        tensor(0.)
+
     Args:
         time_constant: in steps.
         length: steps of the filter.
@@ -118,6 +123,12 @@ class SpikeRate(_RateLoss):
     """Squared distance of firing rates from ``true_rate`` for the labelled neuron and
     ``false_rate`` for others.
 
+    Example:
+        >>> spikes = (torch.rand(4, 3, 20) < 0.2).float()
+        >>> loss = slayer.loss.SpikeRate(true_rate=0.2, false_rate=0.02, reduction="sum")
+        >>> loss(spikes, torch.tensor([0, 1, 2, 0])).shape
+        torch.Size([])
+
     Args:
         true_rate, false_rate: in 0..1.
         moving_window: length of the window in which rates are taken; None: all time.
@@ -151,6 +162,11 @@ class SpikeRate(_RateLoss):
 class SpikeMax(_RateLoss):
     """Negative log-likelihood of the labelled neuron, its confidence taken from the rates.
 
+    Example:
+        >>> spikes = (torch.rand(4, 3, 40) < 0.2).float()
+        >>> slayer.loss.SpikeMax()(spikes, torch.tensor([0, 1, 2, 0])).shape
+        torch.Size([])
+
     Args:
         moving_window: length of the window in which rates are taken; None: all time.
         mode: "probability": rate / (sum of rates + 1e-6); "softmax": the softmax of the rates.
@@ -177,6 +193,11 @@ class SpikeMax(_RateLoss):
 class SpikeMoid(_RateLoss):
     """Binary cross-entropy of ``sigmoid((rate - theta) / alpha)``, for targets of any number of
     neurons.
+
+    Example:
+        >>> spikes = (torch.rand(4, 3, 40) < 0.2).float()
+        >>> slayer.loss.SpikeMoid()(spikes, torch.eye(3)[[0, 1, 2, 0]]).shape
+        torch.Size([])
 
     Args:
         moving_window: length of the window in which rates are taken; None: all time.
@@ -222,6 +243,12 @@ class SparsityEnforcer:
     ``relu(mean |x| - max_rate)^2``.
 
     Append every layer's output in a forward pass, add ``loss`` to the loss, then ``clear()``.
+
+    Example:
+        >>> enforcer = slayer.loss.SparsityEnforcer(max_rate=0.01, lam=1)
+        >>> enforcer.append(torch.rand(4, 10, 30))
+        >>> enforcer.loss > 0
+        tensor(True)
 
     Args:
         max_rate: mean magnitude below which nothing is charged.

@@ -23,6 +23,11 @@ class Online(nn.Module):
     reset; both are what the block computes, and its parameters those that train and are exported.
     States and traces stay in the layer until ``reset()``.
 
+    Example:
+        >>> params = {"threshold": 1, "current_decay": 0.5, "voltage_decay": 0.1}
+        >>> layer = slayer.Online(slayer.block.cuba.Dense(params, 6, 2, delay_shift=False))
+        >>> spikes, voltage = layer(torch.rand(4, 6, 1))  # one step
+
     Args:
         block: without norm, delay, dropout and graded spikes, with delay_shift=False: a loss is of
             the step's own spikes. One that is to read voltages has a threshold that none reaches.

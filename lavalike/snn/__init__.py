@@ -12,7 +12,9 @@ from lavalike.snn import (
     _layers as _layers,
     _neurons as _neurons,
     backprop as backprop,
+    export_nir as export_nir,
     functional as functional,
+    import_nir as import_nir,
     spikegen as spikegen,
     spikeplot as spikeplot,
     surrogate as surrogate,
@@ -20,6 +22,8 @@ from lavalike.snn import (
 )
 from lavalike.snn.accelerate import Accelerated as Accelerated, accelerate as accelerate
 from lavalike.snn.cells import SLSTM as SLSTM, SConv2dLSTM as SConv2dLSTM
+from lavalike.snn.export_nir import export_to_nir as export_to_nir
+from lavalike.snn.import_nir import import_from_nir as import_from_nir
 from lavalike.snn.layers import (
     BatchNormTT1d as BatchNormTT1d,
     BatchNormTT2d as BatchNormTT2d,

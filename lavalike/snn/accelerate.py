@@ -772,7 +772,26 @@ def _refill(template: Any, values: Any) -> Any:
 
 class Accelerated:
     """A network with its time folded. ``output, loss = model(data, labels)`` is one training step;
-    made by :func:`accelerate`."""
+    made by :func:`accelerate`.
+
+    Example:
+        >>> class Net(torch.nn.Module):
+        ...     def __init__(self):
+        ...         super().__init__()
+        ...         self.fc, self.lif = torch.nn.Linear(10, 5), snn.Leaky(0.9)
+        ...     def forward(self, x):
+        ...         mem, out = self.lif.init_leaky(), []
+        ...         for k in range(x.shape[0]):
+        ...             spk, mem = self.lif(self.fc(x[k]), mem)
+        ...             out.append(spk)
+        ...         return torch.stack(out)
+        ...
+        >>> fast = snn.accelerate(Net())
+        >>> with torch.no_grad():
+        ...     print(fast.forward(torch.rand(20, 4, 10)).shape)
+        ...
+        torch.Size([20, 4, 5])
+    """
 
     def __init__(
         self,

@@ -83,6 +83,13 @@ class SLSTM(_Cell):
     input_size (snnTorch takes the input's shape for theirs, and where the two differ begins at 0 in
     every step).
 
+    Example:
+        >>> cell = snn.SLSTM(10, 20)
+        >>> syn, mem = cell.init_slstm()
+        >>> spk, syn, mem = cell(torch.rand(4, 10), syn, mem)
+        >>> spk.shape
+        torch.Size([4, 20])
+
     Args:
         input_size, hidden_size: of x (batch, input_size) and of the states.
         bias: of the cell, ``lstm_cell``. Default True.
@@ -151,6 +158,13 @@ class SConv2dLSTM(_Cell):
     ``spk, syn, mem = sconv2dlstm(x, syn, mem)`` with x (batch, in_channels, height, width) and
     states (batch, out_channels, height, width), syn the cell's c and mem its h (Shi et al. 2015,
     without peepholes).
+
+    Example:
+        >>> cell = snn.SConv2dLSTM(1, 4, kernel_size=3)
+        >>> syn, mem = cell.init_sconv2dlstm()
+        >>> spk, syn, mem = cell(torch.rand(2, 1, 8, 8), syn, mem)
+        >>> spk.shape
+        torch.Size([2, 4, 8, 8])
 
     Args:
         in_channels, out_channels: of the input and of the states.

@@ -66,6 +66,11 @@ class GradedSpikes(nn.Module):
     x (..., size, n), where the last is not of ``size`` (there, x of (size, size) is multiplied
     along its first axis, here along the neurons).
 
+    Example:
+        >>> graded = snn.GradedSpikes(size=10, constant_factor=None)
+        >>> graded(torch.ones(4, 10)).shape
+        torch.Size([4, 10])
+
     Args:
         size: how many neurons.
         constant_factor: where the numbers begin. Default None: drawn from 0.5..1.5.

@@ -321,6 +321,18 @@ class Neuron(Stateful):
     Parameters (``neuron.beta = 0.9``), ``spike_grad`` and ``reset_grad`` may be set later; what is
     chosen once is refused.
 
+    Example:
+        >>> def summing(a_in, v, beta):
+        ...     v = beta * v + a_in
+        ...     return v, v
+        ...
+        >>> beta = lv.Parameter("beta", 0.9, 0, 1, trained=True)
+        >>> names = {"inputs": ("a_in",), "outputs": ("s_out",), "states": ("v",)}
+        >>> layer = snn.Neuron(lv.Dynamics(summing, **names, parameters=(beta,)))
+        >>> out, states = layer.sequence(torch.rand(20, 4, 10))  # (time, batch, neurons)
+        >>> out["s_out"].shape
+        torch.Size([20, 4, 10])
+
     Args:
         dynamics: the step and its parameters.
         values: parameters by name: a number, or a tensor of one a neuron (it broadcasts to x

@@ -53,6 +53,15 @@ class Leaky(Fused):
     """Leaky integrate-and-fire: ``spk, mem = leaky(x, mem)``;
     ``mem' = beta mem + x - R threshold``.
 
+    Example:
+        >>> leaky = snn.Leaky(beta=0.9)
+        >>> mem = leaky.init_leaky()
+        >>> for _ in range(3):
+        ...     spk, mem = leaky(torch.full((1, 2), 0.6), mem)
+        ...
+        >>> mem.detach()
+        tensor([[0.6260, 0.6260]])
+
     Args:
         beta: decay of mem.
         graded_spikes_factor: what a spike counts, a number or a tensor of one a neuron; learnable.
@@ -106,6 +115,11 @@ class Leaky(Fused):
 class Synaptic(Fused):
     """With a synaptic current: ``spk, syn, mem = synaptic(x, syn, mem)``;
     ``syn' = alpha syn + x; mem' = beta mem + syn' - R threshold``.
+
+    Example:
+        >>> synaptic = snn.Synaptic(alpha=0.8, beta=0.9)
+        >>> syn, mem = synaptic.init_synaptic()
+        >>> spk, syn, mem = synaptic(torch.rand(4, 10), syn, mem)
 
     Args:
         alpha, beta: decay of syn and of mem.
@@ -163,6 +177,11 @@ class Alpha(Fused):
 
     ``exc' = alpha exc + x; inh' = beta inh - x; mem' = tau (exc' + inh')``,
     ``tau = ln alpha / (ln beta - ln alpha) + 1``.
+
+    Example:
+        >>> neuron = snn.Alpha(alpha=0.8, beta=0.7)
+        >>> syn_exc, syn_inh, mem = neuron.init_alpha()
+        >>> spk, syn_exc, syn_inh, mem = neuron(torch.rand(4, 10), syn_exc, syn_inh, mem)
 
     Args:
         alpha, beta: decay of syn_exc and of syn_inh, 0 < beta < alpha < 1. Learnt ones stay within
@@ -260,6 +279,10 @@ class Lapicque(Fused):
 
     ``integrator="exact"``: ``mem' = beta mem + (1 - beta) R x``, the solution for an input that is
     constant over a step.
+
+    Example:
+        >>> lapicque = snn.Lapicque(R=5, C=1e-3, time_step=1e-3)
+        >>> spk, mem = lapicque(torch.rand(4, 10), lapicque.init_lapicque())
 
     Args:
         beta, R, C, time_step: beta, or R and C; with beta and one of R and C the other follows;
@@ -421,6 +444,10 @@ class DeltaLeaky(Leaky):
     """Spikes where the membrane changes by more than ``delta_threshold`` in a step, either way:
     ``spk, (mem, mem_prev) = delta(x, (mem, mem_prev))``; ``mem' = beta mem + x``, which no spike
     resets. ``mem_prev`` is the membrane before.
+
+    Example:
+        >>> delta = snn.DeltaLeaky(beta=0.9)
+        >>> out = delta(torch.rand(4, 10), delta.reset_mem())
 
     Args:
         delta_threshold: >= 0, a number or a tensor of one a neuron. Default 1.
@@ -605,6 +632,11 @@ class RLeaky(_Recurrent):
     """Leaky with recurrence: ``spk, mem = rleaky(x, spk, mem)``; ``V(spk)``, of the last step's
     spikes, joins x. "zero" resets mem to 0.
 
+    Example:
+        >>> leaky = snn.RLeaky(beta=0.9, linear_features=10)
+        >>> spk, mem = leaky.init_rleaky()
+        >>> spk, mem = leaky(torch.rand(4, 10), spk, mem)
+
     Args:
         V: factor of each neuron's own spike, with all_to_all=False; a number or a tensor of one a
             neuron. Default 1.
@@ -678,7 +710,13 @@ class RLeaky(_Recurrent):
 
 class RSynaptic(_Recurrent):
     """Synaptic with recurrence: ``spk, syn, mem = rsynaptic(x, spk, syn, mem)``. Arguments: see
-    RLeaky and Synaptic."""
+    RLeaky and Synaptic.
+
+    Example:
+        >>> neuron = snn.RSynaptic(alpha=0.8, beta=0.9, linear_features=10)
+        >>> spk, syn, mem = neuron.init_rsynaptic()
+        >>> spk, syn, mem = neuron(torch.rand(4, 10), spk, syn, mem)
+    """
 
     late: Mapping[str, Dynamics] = membrane.RSYNAPTIC
     prompt: Mapping[str, Dynamics] | None = membrane.RSYNAPTIC_NOW

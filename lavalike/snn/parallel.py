@@ -112,6 +112,10 @@ class StateLeaky(_Summed, LIF):
     that is not beta, but 0.905 for beta = 0.9, 0.607 for 0.5. The sum is one loop over time, not a
     convolution, so it costs the same per step however long the sequence.
 
+    Example:
+        >>> layer = snn.StateLeaky(beta=0.9, channels=10)
+        >>> spk, mem = layer(torch.rand(50, 4, 10))
+
     Args:
         beta: in 0..1, one number or one a channel.
         channels: of x.
@@ -231,6 +235,10 @@ class LinearLeaky(StateLeaky):
     """A linear layer before a StateLeaky: ``spk, mem = linearleaky(x)`` of all steps x
     (time, batch, in_features).
 
+    Example:
+        >>> layer = snn.LinearLeaky(beta=0.9, in_features=10, out_features=20)
+        >>> spk, mem = layer(torch.rand(50, 4, 10))
+
     Args:
         beta: in 0..1, one number or one for each of out_features.
         in_features, out_features, bias, device, dtype: of the layer, ``linear``.
@@ -284,6 +292,11 @@ class LeakyParallel(_Summed):
     """A linear layer and a rectified leaky integrator without reset: ``spk = leakyparallel(x)`` of
     all steps x (time, batch, input_size) or (time, input_size),
     ``mem' = max(0, W x + b + beta mem)``.
+
+    Example:
+        >>> layer = snn.LeakyParallel(input_size=10, hidden_size=20)
+        >>> layer(torch.rand(50, 4, 10)).shape  # all steps at once
+        torch.Size([50, 4, 20])
 
     Args:
         input_size, hidden_size: of x and of the neurons.
@@ -404,6 +417,10 @@ class AssociativeLeaky(_Summed):
 
     The sum is computed as it stands, step by step in one fused loop; snnTorch divides by the
     products of all decays, which vanish in long sequences.
+
+    Example:
+        >>> layer = snn.AssociativeLeaky(in_dim=10, d_value=4, d_key=4)
+        >>> out = layer(torch.rand(50, 2, 10))
 
     Args:
         in_dim: of x.

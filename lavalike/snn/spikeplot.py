@@ -21,19 +21,17 @@ from lavalike.arguments import (
     sequence,
 )
 from lavalike.errors import InputError
+from lavalike.extras import needed
+from lavalike.plot import film
+from lavalike.plot.canvas import COLOURS_OF_IMAGES
+from lavalike.plot.raster import dots
 
 _STEPS, _SECONDS = or_false(integer(1)), or_false(real(above=0))
 BLUE, ORANGE = "tab:blue", "tab:orange"
 
 
 def _matplotlib() -> None:
-    try:
-        import matplotlib  # noqa: F401
-    except ModuleNotFoundError as e:
-        raise ModuleNotFoundError(
-            "lavalike.snn.spikeplot needs matplotlib: pip install 'lavalike[plot]'",
-            name="matplotlib",
-        ) from e
+    needed("matplotlib", "lavalike.snn.spikeplot", "plot")
 
 
 def _shown(data: torch.Tensor, who: str, least: int, most: int) -> torch.Tensor:
@@ -60,14 +58,15 @@ def raster(data: torch.Tensor, ax: Any, **kwargs: Any) -> Any:
         ax: matplotlib's axes.
         kwargs: of ``ax.scatter``.
 
-    Returns what ``ax.scatter`` does.
+    Returns what ``ax.scatter`` does. :func:`lavalike.plot.raster` labels the axes, and draws an
+    image where there are too many spikes to see.
     """
     x = _shown(data, "raster", 1, 2)
     time, neuron = torch.nonzero(x if x.dim() == 2 else x.unsqueeze(1), as_tuple=True)
-    return ax.scatter(time.numpy(), neuron.numpy(), **kwargs)
+    return dots(ax, time.numpy(), neuron.numpy(), **kwargs)
 
 
-@arguments(data=TENSOR, num_steps=_STEPS, interval=real(above=0), cmap=TEXT)
+@arguments(data=TENSOR, num_steps=_STEPS, interval=real(above=0), cmap=COLOURS_OF_IMAGES)
 def animator(
     data: torch.Tensor,
     fig: Any,
@@ -85,19 +84,14 @@ def animator(
         interval: milliseconds a frame. Default 40.
         cmap: the colours. Default "plasma".
 
-    Returns matplotlib's ArtistAnimation: ``HTML(anim.to_html5_video())``, ``anim.save("a.gif")``.
+    Returns matplotlib's FuncAnimation: ``HTML(anim.to_html5_video())``, ``anim.save("a.gif")``.
+    :func:`lavalike.plot.animate` makes films of what has its time last.
     """
     _matplotlib()
-    from matplotlib.animation import ArtistAnimation
-
     x = _shown(data, "animator", 3, 3).float()
-    limits = {"vmin": x.min().item(), "vmax": x.max().item()}
     ax.axis("off")
-    frames = [
-        [ax.imshow(x[t].numpy(), cmap=cmap, animated=True, **limits)]
-        for t in range(_count(x, num_steps, "animator"))
-    ]
-    return ArtistAnimation(fig, frames, interval=interval)
+    frames = x[: _count(x, num_steps, "animator")].numpy()
+    return film.images(ax, frames, interval, cmap, figure=fig)
 
 
 @arguments(

@@ -126,6 +126,10 @@ class SpikingNeuron(Stateful):
     """Base of all neurons here, and of a neuron of one's own whose ``forward`` calls ``fire`` and
     ``mem_reset``.
 
+    Example:
+        >>> isinstance(snn.Leaky(beta=0.9), snn.SpikingNeuron)
+        True
+
     Args:
         threshold: > 0, a number or a tensor of one a neuron. Default 1.
         spike_grad: the surrogate gradient; a Surrogate, a function that gives the derivative, or
@@ -455,6 +459,10 @@ class SpikingNeuron(Stateful):
 
 class LIF(SpikingNeuron):
     """A :class:`SpikingNeuron` with a decay ``beta`` of its membrane, base of the leaky ones.
+
+    Example:
+        >>> isinstance(snn.Leaky(beta=0.9), snn.LIF)
+        True
 
     Args:
         beta: in 0..1, a number or a tensor of one a neuron.

@@ -97,6 +97,9 @@ class SSO(Looped, Surrogate):
     uniform in -1/2..1/2, drawn anew in every step by torch's generator.
 
     ``variance`` is the factor that snnTorch calls so; ``mean`` may have either sign.
+
+    Example:
+        >>> lif = snn.Leaky(0.9, spike_grad=snn.surrogate.SSO())
     """
 
     mean: float = 0.0
@@ -130,6 +133,10 @@ class custom_surrogate(Custom):
     To be fused it is written in torch's element-wise operations; to be pickled it is a function of
     a module. InputError where a function of three is not proportional to ``grad``: such a gradient
     is no surrogate's, write a ``torch.autograd.Function`` and give its ``apply``.
+
+    Example:
+        >>> spike_grad = snn.surrogate.custom_surrogate(lambda x: 1 / (1 + 10 * x.abs()) ** 2)
+        >>> spk, mem = snn.Leaky(0.9, spike_grad=spike_grad)(torch.rand(4, 10), torch.zeros(4, 10))
     """
 
     def __post_init__(self) -> None:
@@ -187,61 +194,111 @@ class _Applied:
 
 
 class ATan(_Applied):
-    """``ATan.apply(x, alpha=2.0)``: :class:`atan`."""
+    """``ATan.apply(x, alpha=2.0)``: :class:`atan`.
+
+    Example:
+        >>> mem = torch.tensor([-0.5, 0.5], requires_grad=True)
+        >>> spikes = snn.surrogate.ATan.apply(mem)
+    """
 
     made = atan
 
 
 class FastSigmoid(_Applied):
-    """``FastSigmoid.apply(x, slope=25)``: :class:`fast_sigmoid`."""
+    """``FastSigmoid.apply(x, slope=25)``: :class:`fast_sigmoid`.
+
+    Example:
+        >>> mem = torch.tensor([-0.5, 0.5], requires_grad=True)
+        >>> spikes = snn.surrogate.FastSigmoid.apply(mem)
+    """
 
     made = fast_sigmoid
 
 
 class Sigmoid(_Applied):
-    """``Sigmoid.apply(x, slope=25)``: :class:`sigmoid`."""
+    """``Sigmoid.apply(x, slope=25)``: :class:`sigmoid`.
+
+    Example:
+        >>> mem = torch.tensor([-0.5, 0.5], requires_grad=True)
+        >>> spikes = snn.surrogate.Sigmoid.apply(mem)
+    """
 
     made = sigmoid
 
 
 class StraightThroughEstimator(_Applied):
-    """``StraightThroughEstimator.apply(x)``: :class:`straight_through_estimator`."""
+    """``StraightThroughEstimator.apply(x)``: :class:`straight_through_estimator`.
+
+    Example:
+        >>> mem = torch.tensor([-0.5, 0.5], requires_grad=True)
+        >>> spikes = snn.surrogate.StraightThroughEstimator.apply(mem)
+    """
 
     made = straight_through_estimator
 
 
 class Triangular(_Applied):
-    """``Triangular.apply(x, threshold=1)``: :class:`triangular`."""
+    """``Triangular.apply(x, threshold=1)``: :class:`triangular`.
+
+    Example:
+        >>> mem = torch.tensor([-0.5, 0.5], requires_grad=True)
+        >>> spikes = snn.surrogate.Triangular.apply(mem)
+    """
 
     made = triangular
 
 
 class Heaviside(_Applied):
-    """``Heaviside.apply(x)``: :func:`heaviside`."""
+    """``Heaviside.apply(x)``: :func:`heaviside`.
+
+    Example:
+        >>> mem = torch.tensor([-0.5, 0.5], requires_grad=True)
+        >>> spikes = snn.surrogate.Heaviside.apply(mem)
+    """
 
     made = staticmethod(heaviside)
 
 
 class SpikeRateEscape(_Applied):
-    """``SpikeRateEscape.apply(x, beta=1, slope=25)``: :func:`spike_rate_escape`."""
+    """``SpikeRateEscape.apply(x, beta=1, slope=25)``: :func:`spike_rate_escape`.
+
+    Example:
+        >>> mem = torch.tensor([-0.5, 0.5], requires_grad=True)
+        >>> spikes = snn.surrogate.SpikeRateEscape.apply(mem)
+    """
 
     made = staticmethod(spike_rate_escape)
 
 
 class SparseFastSigmoid(_Applied):
-    """``SparseFastSigmoid.apply(x, slope=25, B=1)``: :class:`SFS`."""
+    """``SparseFastSigmoid.apply(x, slope=25, B=1)``: :class:`SFS`.
+
+    Example:
+        >>> mem = torch.tensor([-0.5, 0.5], requires_grad=True)
+        >>> spikes = snn.surrogate.SparseFastSigmoid.apply(mem)
+    """
 
     made = SFS
 
 
 class LeakySpikeOperator(_Applied):
-    """``LeakySpikeOperator.apply(x, slope=0.1)``: :class:`LSO`."""
+    """``LeakySpikeOperator.apply(x, slope=0.1)``: :class:`LSO`.
+
+    Example:
+        >>> mem = torch.tensor([-0.5, 0.5], requires_grad=True)
+        >>> spikes = snn.surrogate.LeakySpikeOperator.apply(mem)
+    """
 
     made = LSO
 
 
 class StochasticSpikeOperator(_Applied):
-    """``StochasticSpikeOperator.apply(x, mean=0, variance=0.2)``: :class:`SSO`."""
+    """``StochasticSpikeOperator.apply(x, mean=0, variance=0.2)``: :class:`SSO`.
+
+    Example:
+        >>> mem = torch.tensor([-0.5, 0.5], requires_grad=True)
+        >>> spikes = snn.surrogate.StochasticSpikeOperator.apply(mem)
+    """
 
     made = SSO
 

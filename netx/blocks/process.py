@@ -182,6 +182,11 @@ class AbstractBlock(NetLayer):
 class Input(AbstractBlock):
     """Neurons that the input reaches, on ``inp`` or by their bias.
 
+    Example:
+        >>> neuron = {"neuron_proc": proc.LIF, "vth": 10}
+        >>> netx.blocks.process.Input(shape=(3,), neuron_params=neuron).out.shape
+        (3,)
+
     Args:
         shape, neuron_params, input_message_bits: see :class:`AbstractBlock`.
         transform: what makes messages of the input, kept as an attribute for who feeds it.
@@ -234,6 +239,13 @@ class ComplexInput(AbstractBlock):
 class Dense(AbstractBlock):
     """All-to-all.
 
+    Example:
+        >>> neuron = {"neuron_proc": proc.LIF, "vth": 10, "du": 2048, "dv": 410}
+        >>> weight = np.ones((2, 3), int)
+        >>> layer = netx.blocks.process.Dense(shape=(2,), neuron_params=neuron, weight=weight)
+        >>> layer.inp.shape, layer.out.shape
+        ((3,), (2,))
+
     Args:
         shape, neuron_params, input_message_bits: see :class:`AbstractBlock`.
         weight: (out, in), an array or a SciPy sparse matrix.
@@ -274,6 +286,15 @@ class Dense(AbstractBlock):
 
 class RecurrentDense(Dense):
     """All-to-all, whose neurons hear themselves one step later, through ``synapse_rec``.
+
+    Example:
+        >>> neuron = {"neuron_proc": proc.LIF, "vth": 10}
+        >>> w, w_rec = np.ones((2, 3), int), np.ones((2, 2), int)
+        >>> layer = netx.blocks.process.RecurrentDense(
+        ...     shape=(2,), neuron_params=neuron, weight=w, weight_rec=w_rec
+        ... )
+        >>> layer.out.shape
+        (2,)
 
     Args:
         shape, neuron_params, weight, bias, num_weight_bits, weight_exponent, sparse_synapse,
@@ -382,6 +403,15 @@ class ComplexDense(AbstractBlock):
 
 class Conv(AbstractBlock):
     """A convolution.
+
+    Example:
+        >>> neuron = {"neuron_proc": proc.LIF, "vth": 10}
+        >>> weight = np.ones((4, 3, 3, 2), int)
+        >>> layer = netx.blocks.process.Conv(
+        ...     shape=(6, 6, 4), input_shape=(8, 8, 2), neuron_params=neuron, weight=weight
+        ... )
+        >>> layer.out.shape
+        (6, 6, 4)
 
     Args:
         shape, neuron_params, input_message_bits: see :class:`AbstractBlock`; ``shape`` is checked.

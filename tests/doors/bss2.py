@@ -1,5 +1,7 @@
 """BrainScaleS-2, emulated: hxtorch's words."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import torch
 
@@ -30,6 +32,27 @@ REAL, POSITIVE, NOT_NEGATIVE = (
     also(b, True, 1j) for b in (table.REAL, table.POSITIVE, table.NOT_NEGATIVE)
 )
 FRACTION, FLAG, CHOICE = also(table.FRACTION, True), also(table.FLAG, 2.0), also(table.CHOICE, None)
+
+NIR = {
+    "nodes": {
+        "in": {"type": "Input", "shape": (2,)},
+        "w": {"type": "Linear", "weight": np.ones((3, 2))},
+        "li": {
+            "type": "CubaLI",
+            **{name: np.full(3, 0.01) for name in ("tau_mem", "tau_syn", "r", "v_leak")},
+        },
+        "out": {"type": "Output", "shape": (3,)},
+    },
+    "edges": [("in", "w"), ("w", "li"), ("li", "out")],
+}
+SPIKES = torch.ones(4, 1, 3)
+GRID = SimpleNamespace(
+    nodes={
+        "li": SimpleNamespace(
+            observables={"spikes": SimpleNamespace(data=np.ones((1, 4, 3)), dt=1e-6)}
+        )
+    }
+)
 
 # -- the chip --------------------------------------------------------------------------------------
 
@@ -502,6 +525,43 @@ ROWS = [
         experiment(connections=torch.eye(3).to_sparse()),
         connections=CONNECTIONS,
         **SYNAPSE,
+    ),
+    row(
+        "lavalike.bss2.spiking.ConversionConfig",
+        {},
+        dt=POSITIVE,
+        calib_path=optional(PATH),
+        weight_scale=POSITIVE,
+        trace_scale=POSITIVE,
+        trace_shift=REAL,
+        cadc_recording=FLAG,
+        mock=FLAG,
+        input_loopback=FLAG,
+        device=OBJECT,
+    ),
+    row(
+        "lavalike.bss2.spiking.from_nir",
+        {"graph": NIR},
+        graph=ANY,  # a path, a dictionary, or what has nodes and edges; its errors name node and parameter
+        cfg=OBJECT,
+    ),
+    row(
+        "lavalike.bss2.spiking.to_nir",
+        lambda: {"snn": spiking.from_nir(NIR), "input_sample": {"in": torch.ones(3, 1, 2)}},
+        snn=bad(3, None, values=(torch.nn.Linear(2, 2),)),
+        input_sample=ANY,  # what the network's own forward takes
+    ),
+    row(
+        "lavalike.bss2.spiking.from_nir_data",
+        lambda: {"nir_graph_data": GRID, "hxtorch_model": spiking.from_nir(NIR)},
+        nir_graph_data=OBJECT,
+        hxtorch_model=OBJECT,
+    ),
+    row(
+        "lavalike.bss2.spiking.to_nir_data",
+        lambda: {"hxtorch_dict": {"li": SPIKES}, "hxtorch_model": spiking.from_nir(NIR)},
+        hxtorch_dict=OBJECT,
+        hxtorch_model=OBJECT,
     ),
     row("lavalike.bss2.spiking.run", called, experiment=bad(3, None), runtime=optional(COUNT)),
     row(

@@ -7,6 +7,7 @@ import numpy as np
 import lavalike as lv
 from lavalike.dynamics.ops import above
 from lavalike.proc import LIF, Dense, Monitor
+from tests.doors.plot import axes
 from tests.doors.table import (
     CHOICE,
     COUNT,
@@ -22,6 +23,7 @@ from tests.doors.table import (
     SHAPE,
     TEXT,
     Bad,
+    also,
     bad,
     optional,
     row,
@@ -64,6 +66,20 @@ def checkpointed():
     """A file of a run."""
     path = FOLDER / "checkpoint.h5"
     LIF(shape=(2,)).run(lv.RunSteps(2), checkpoint=path)
+    return path
+
+
+@functools.cache
+def recorded():
+    """What a run recorded."""
+    return lv.simulate(LIF(shape=(2,)), {"a_in": np.ones((2, 3))})
+
+
+@functools.cache
+def kept():
+    """A file of a recording."""
+    path = FOLDER / "kept.h5"
+    recorded().save(path)
     return path
 
 
@@ -205,6 +221,19 @@ ROWS = [
         run_cfg=OBJECT,
         checkpoint=optional(PATH),
         every=optional(COUNT),
+    ),
+    row("lavalike.AbstractProcess.to_mermaid", {}, lambda: LIF(shape=(2,)), depth=optional(INDEX)),
+    row("lavalike.AbstractProcess.to_dot", {}, lambda: LIF(shape=(2,)), depth=optional(INDEX)),
+    row("lavalike.Recording.save", {"path": FOLDER / "recorded.h5"}, recorded, path=PATH),
+    row("lavalike.Recording.load", lambda: {"path": kept()}, path=PATH),
+    row(
+        "lavalike.Recording.plot",
+        lambda: {"of": "s_out", "ax": axes()},
+        recorded,
+        of=bad(3, values=("nothing",), name="recorded"),
+        sample=also(INDEX, values=(7,)),
+        dt=optional(POSITIVE),
+        ax=bad(3, "x"),
     ),
     row(
         "lavalike.resume",

@@ -715,6 +715,15 @@ ROWS = [
         input_shape=bad("3", 2.5, values=((0,),)),
         example=ANY,  # what the network's own forward takes
     ),
+    row(
+        "lavalike.slayer.export_nir",
+        lambda: {"network": net()},
+        network=bad(3, None),
+        path=optional(PATH),
+        dt=POSITIVE,
+        input_shape=bad("3", 2.5, values=((0,),)),
+        example=ANY,  # what the network's own forward takes
+    ),
 ]
 MADE = "part of the blocks, which have rows"
 SAVED = [

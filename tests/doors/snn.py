@@ -22,6 +22,7 @@ from tests.doors.table import (
     NAN,
     NOT_NEGATIVE,
     OBJECT,
+    PATH,
     POSITIVE,
     REAL,
     TENSOR,
@@ -189,7 +190,33 @@ SCANNED = {
 }
 SPK = {"spk_out": torch.ones(4, 2, 3), "targets": torch.tensor([0, 2])}
 
+NIR = {
+    "nodes": {
+        "in": {"type": "Input", "shape": (2,)},
+        "w": {"type": "Linear", "weight": torch.ones(3, 2)},
+        "out": {"type": "Output", "shape": (3,)},
+    },
+    "edges": [("in", "w"), ("w", "out")],
+}
 ROWS = [
+    row(
+        "lavalike.snn.export_to_nir",
+        lambda: {"module": nn.Linear(2, 3), "sample_data": torch.ones(1, 2)},
+        module=OBJECT,
+        sample_data=bad("x", None, 3),
+        model_name=bad(3),
+        model_fwd_args=bad(3, None),
+        ignore_dims=bad(3, None),
+        dt=POSITIVE,
+        path=optional(PATH),
+        strict=FLAG,
+    ),
+    row(
+        "lavalike.snn.import_from_nir",
+        {"graph": NIR},
+        graph=ANY,  # a path, a dictionary, or what has nodes and edges; its errors name node and parameter
+        dt=optional(POSITIVE),
+    ),
     row(
         "lavalike.snn.Leaky",
         {"beta": 0.9},
@@ -476,7 +503,7 @@ ROWS = [
         ax=AXES,
         num_steps=bad("3", 1.5, values=(9,)),
         interval=POSITIVE,
-        cmap=bad(3),
+        cmap=bad(3, values=("nonsense",)),
     ),
     row(
         "lavalike.snn.spikeplot.spike_count",

@@ -73,6 +73,21 @@ class TorchModel(ProcessModel):
 
     ``sequence(inputs, state, c, first)`` does the same for tensors ``(batch, *shape, time)``; by
     default it calls ``step`` for every time step.
+
+    Example:
+        >>> class Twice(lv.AbstractProcess):
+        ...     def __init__(self, shape):
+        ...         super().__init__()
+        ...         self.a_in, self.s_out = lv.InPort(shape), lv.OutPort(shape)
+        ...
+        >>> @lv.implements(Twice, backend="torch")
+        ... class TwiceModel(lv.TorchModel):
+        ...     def step(self, t, inputs, state, c):
+        ...         return {"s_out": 2 * inputs["a_in"]}, {}
+        ...
+        >>> config = lv.RunConfig(backend="torch")
+        >>> lv.simulate(Twice((1,)), {"a_in": np.ones((1, 3))}, config=config)["s_out"]
+        array([[2., 2., 2.]], dtype=float32)
     """
 
     backend = "torch"

@@ -33,6 +33,12 @@ class ProcessModule(nn.Module):
     Parameters are the trainable Vars, under their paths with ``/`` for ``.``; a call starts from
     the states of the Vars and changes nothing. ``clamp_`` keeps what is trained within what the
     Vars can hold, ``write_back`` gives what was learnt to them.
+
+    Example:
+        >>> dense = proc.Dense(weights=np.ones((2, 3)))
+        >>> module = lv.to_torch(dense)
+        >>> module(torch.ones(4, 3, 5)).shape  # (batch, inputs, time)
+        torch.Size([4, 2, 5])
     """
 
     def __init__(

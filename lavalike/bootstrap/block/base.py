@@ -113,7 +113,13 @@ class Input(AbstractBlock, base.Input):
 
 
 class Flatten(AbstractBlock, base.Flatten):
-    """(batch, C, H, W, time) -> (batch, C*H*W, time), in every mode."""
+    """(batch, C, H, W, time) -> (batch, C*H*W, time), in every mode.
+
+    Example:
+        >>> from lavalike import bootstrap
+        >>> bootstrap.block.cuba.Flatten()(torch.rand(4, 2, 5, 5, 30)).shape
+        torch.Size([4, 50, 30])
+    """
 
     fitted = False
 
@@ -127,7 +133,14 @@ class Conv(AbstractBlock, base.Conv):
 
 
 class Affine(AbstractBlock, base.Affine):
-    """Dense without a neuron: its output is the current, in every mode; arguments are slayer's."""
+    """Dense without a neuron: its output is the current, in every mode; arguments are slayer's.
+
+    Example:
+        >>> from lavalike import bootstrap
+        >>> params = {"threshold": 1.0, "current_decay": 0.5, "voltage_decay": 0.1}
+        >>> block = bootstrap.block.cuba.Affine(params, 20, 3)
+        >>> drive = block((torch.rand(4, 20, 30) < 0.3).float())
+    """
 
     fitted = False
 

@@ -13,12 +13,16 @@ from lavalike.slayer.neuron import alif, cuba, lif
 FAMILIES = {
     "cuba": families.Family("Bootstrap's blocks of CUBA neurons.", cuba.Neuron, base.BLOCKS),
     "lif": families.Family(
-        "Bootstrap's blocks of LIF neurons without a current.", lif.Neuron, base.BLOCKS
+        "Bootstrap's blocks of LIF neurons without a current.",
+        lif.Neuron,
+        base.BLOCKS,
+        example=families.FAMILIES["lif"].example,
     ),
     "alif": families.Family(
         "Bootstrap's blocks of adaptive LIF neurons.",
         alif.Neuron,
         base.BLOCKS,
+        example=families.FAMILIES["alif"].example,
     ),
 }
 MODULES: dict[str, ModuleType] = {

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from lavalike import html
 from lavalike.arguments import (
     FLAG,
     arguments,
@@ -49,6 +50,11 @@ class Noise:
     The defaults are chosen between published bounds and measurements (calix's tests; hxtorch's
     examples show column gains spread by 4.4 to 5.2 % and a temporal noise of 2 LSB); they are
     knobs, not claims about one chip.
+
+    Example:
+        >>> chip = bss2.Chip(seed=3, noise=bss2.Noise(column_gain=0.1, trial=0))
+        >>> bss2.Noise.none().column_gain
+        0.0
 
     Args:
         column_gain, row_gain: perceptron mode, relative. Default 0.05 each.
@@ -155,6 +161,12 @@ class Circuits(NamedTuple):
 class Chip:
     """One chip. It holds no state: the same arguments are the same chip, in every process and run.
 
+    Example:
+        >>> bss2.Chip(seed=3).level
+        'emulated'
+        >>> bss2.Chip(seed=3) == bss2.Chip(seed=3)
+        True
+
     Args:
         seed: which chip: its fixed pattern. What varies from trial to trial is drawn from torch's
             global generator.
@@ -223,6 +235,24 @@ class Chip:
         noise = ["noise=..."] if self.noise != Noise() else []
         measured = ["calibration=..."] if self.calibration is not None else []
         return f"Chip({', '.join([f'seed={self.seed}', f'level={self.level!r}', *changed, *noise, *measured])})"
+
+    def _repr_html_(self) -> str:
+        noise = [[f.name, getattr(self.noise, f.name)] for f in dataclasses.fields(Noise)]
+        rows: list[list[object]] = [
+            ["seed", self.seed],
+            ["level", self.level],
+            ["calibrated", self.calibrated],
+            ["gain", f"{self.gain:g} output LSB for input x weight = 1"],
+            ["chips", self.chips],
+            ["calibration", "measured on this chip" if self.calibration is not None else "-"],
+        ]
+        changed = "default" if self.noise == Noise() else "changed"
+        return html.box(
+            "BrainScaleS-2 chip",
+            self.identifier,
+            html.table(["", ""], rows, len(rows)),
+            html.fold(f"noise, {changed}", html.table(["", ""], noise, len(noise))),
+        )
 
     @property
     def identifier(self) -> str:

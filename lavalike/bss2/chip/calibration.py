@@ -96,6 +96,11 @@ class OperatingPoint:
 class Calibration:
     """A measured calibration of one chip.
 
+    Example:
+        >>> calibration = bss2.calibrate(bss2.Chip(seed=3, calibrated=False))
+        >>> calibration.success.shape
+        (512,)
+
     Args:
         seed, noise, gain: of the chip.
         target: of the neuron circuits.

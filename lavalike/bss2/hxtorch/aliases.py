@@ -56,6 +56,7 @@ MOVED |= {
     }.items()
     for there in names
 }
+MOVED |= {f"{PACKAGE}.spiking.utils.{name}": "netx.nir.bss2" for name in ("from_nir", "to_nir")}
 
 
 def _named(name: str) -> str | None:

@@ -13,7 +13,12 @@ from lavalike.errors import InputTypeError
 
 
 class EmulatedChipWarning(UserWarning):
-    """No chip is connected; an emulated one was taken."""
+    """No chip is connected; an emulated one was taken.
+
+    Causes: ``hxtorch.init_hardware()`` where hxtorch or a chip is missing.
+    Remedy: none where emulation is meant; ``bss2.use(bss2.Chip(seed=0))`` says it and does not
+    warn.
+    """
 
 
 @arguments(value=PATH)

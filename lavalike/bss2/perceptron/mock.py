@@ -30,6 +30,10 @@ BATCH, STEPS, SHRINK = 50, 20, 0.85  # of a measurement
 class MockParameter:
     """The linear model of a chip.
 
+    Example:
+        >>> bss2.MockParameter(gain=0.002, noise_std=2.0).gain
+        0.002
+
     Args:
         noise_std: standard deviation of an output, LSB. Default 2.
         gain: output LSB for input x weight = 1. Default 0.002.

@@ -88,6 +88,10 @@ def clamp_weight_(weight: torch.Tensor) -> torch.Tensor:
 class Layer(torch.nn.Module):
     """A layer of the chip.
 
+    Example:
+        >>> isinstance(bss2.nn.Linear(20, 10), bss2.nn.Layer)
+        True
+
     Args:
         mock: computed in mock arithmetic; else on the current chip. Default False.
     """
@@ -113,6 +117,10 @@ class Layer(torch.nn.Module):
 
 class MACLayer(Layer):
     """A layer with a product: weights within -63..63, inputs sent several times.
+
+    Example:
+        >>> isinstance(bss2.nn.Linear(20, 10), bss2.nn.MACLayer)
+        True
 
     Args:
         num_sends: how often inputs are sent; None: chosen by :meth:`reset_parameters` so that
@@ -208,6 +216,11 @@ class Linear(MACLayer, torch.nn.Linear):
     """``x @ weight.T + bias``; the bias is added digitally, rounded down to whole LSB (at level
     "ideal": as it is).
 
+    Example:
+        >>> layer = bss2.nn.Linear(20, 10, mock=True)
+        >>> layer(torch.full((4, 20), 10.0)).shape
+        torch.Size([4, 10])
+
     Args:
         in_features, out_features: sizes.
         bias: default True.
@@ -293,6 +306,11 @@ class Conv1d(_Conv, torch.nn.Conv1d):
     """Convolution of (B, C, L). Arguments as torch.nn.Conv1d and :class:`MACLayer`.
 
     Dilation and groups other than 1: InputError (ValueError) at forward.
+
+    Example:
+        >>> layer = bss2.nn.Conv1d(2, 4, 3, mock=True)
+        >>> layer(torch.full((4, 2, 16), 10.0)).shape
+        torch.Size([4, 4, 14])
     """
 
     @arguments(**_convolution(1))
@@ -334,6 +352,11 @@ class Conv2d(_Conv, torch.nn.Conv2d):
     """Convolution of (B, C, H, W). Arguments as torch.nn.Conv2d and :class:`MACLayer`.
 
     Dilation and groups other than 1: InputError (ValueError) at forward.
+
+    Example:
+        >>> layer = bss2.nn.Conv2d(1, 4, 3, mock=True)
+        >>> layer(torch.full((4, 1, 8, 8), 10.0)).shape
+        torch.Size([4, 4, 6, 6])
     """
 
     @arguments(**_convolution(2))
@@ -374,6 +397,11 @@ class Conv2d(_Conv, torch.nn.Conv2d):
 class ExpandedConv1d(Conv1d):
     """:class:`Conv1d` whose kernel is placed several times on the array, diagonally: so many
     outputs in one go.
+
+    Example:
+        >>> layer = bss2.nn.ExpandedConv1d(1, 4, 3, num_expansions=2, mock=True)
+        >>> layer(torch.full((4, 1, 16), 10.0)).shape
+        torch.Size([4, 4, 14])
 
     Args:
         num_expansions: how often; None: as often as one tile has columns and rows for, ``min(256 //
@@ -433,7 +461,12 @@ class ExpandedConv1d(Conv1d):
 
 
 class ReLU(Layer):
-    """:func:`lavalike.bss2.perceptron.relu`."""
+    """:func:`lavalike.bss2.perceptron.relu`.
+
+    Example:
+        >>> bss2.nn.ReLU(mock=True)(torch.tensor([-5.0, 5.0]))
+        tensor([0., 5.])
+    """
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         return functional.relu(input, mock=self.mock)
@@ -441,6 +474,10 @@ class ReLU(Layer):
 
 class ConvertingReLU(Layer):
     """:func:`lavalike.bss2.perceptron.converting_relu`: outputs become inputs.
+
+    Example:
+        >>> bss2.nn.ConvertingReLU(shift=1, mock=True)(torch.tensor([-5.0, 20.0, 100.0]))
+        tensor([ 0., 10., 31.])
 
     Args:
         shift: outputs are divided by ``2**shift``. Default 2.

@@ -41,6 +41,12 @@ class InferenceTracer:
     :meth:`stop`; a tracer that nobody holds any more records no more; as a context manager, which
     writes the file at its end, it records no more after any error.
 
+    Example:
+        >>> layer = bss2.nn.Linear(20, 10, mock=True)
+        >>> with bss2.InferenceTracer("trace.npz"):
+        ...     out = layer(torch.full((4, 20), 10.0))
+        ...
+
     Args:
         filename: of the file that :meth:`stop` writes.
     """
@@ -258,6 +264,14 @@ def _read(filename: str) -> list[tuple[str, list[torch.Tensor], dict[str, Any]]]
 @dataclass(frozen=True)
 class Observation:
     """One product of one layer.
+
+    Example:
+        >>> model = torch.nn.Sequential(bss2.nn.Linear(20, 10, mock=True))
+        >>> with bss2.perceptron.observe(model) as seen:
+        ...     out = model(torch.full((4, 20), 10.0))
+        ...
+        >>> seen[0].inputs, seen[0].outputs, seen[0].rows
+        (20, 10, 4)
 
     Args:
         layer: its name in the observed model, or its kind and sizes.

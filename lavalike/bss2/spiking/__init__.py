@@ -11,7 +11,9 @@ Without ``mock`` the current chip is taken (:func:`lavalike.bss2.use`) at its le
 is injected into the model, whose gradient is then taken at the recorded spikes and membranes.
 """
 
+import importlib
 import sys
+from typing import TYPE_CHECKING, Any
 
 from lavalike.bss2.hxtorch.aliases import Keeping
 from lavalike.bss2.spiking import (
@@ -60,7 +62,28 @@ from lavalike.bss2.spiking.parameter import (
     ModelParameter as ModelParameter,
 )
 from lavalike.bss2.spiking.run import run as run
+from lavalike.bss2.spiking.utils.from_nir_data import from_nir_data as from_nir_data
 from lavalike.bss2.spiking.utils.model_mapper import MixinHXModelMapper as MixinHXModelMapper
+from lavalike.bss2.spiking.utils.to_nir_data import to_nir_data as to_nir_data
+
+if TYPE_CHECKING:
+    from netx.nir.bss2 import (
+        ConversionConfig as ConversionConfig,
+        from_nir as from_nir,
+        to_nir as to_nir,
+    )
+
+# of a room above, loaded on first use
+_ABOVE = ("ConversionConfig", "from_nir", "to_nir")
+
+
+def __getattr__(name: str) -> Any:
+    if name in _ABOVE:
+        value = getattr(importlib.import_module("netx.nir.bss2"), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 Instance = Experiment  # hxtorch's earlier name
 sys.modules[__name__].__class__ = Keeping

@@ -80,6 +80,11 @@ class Calls:
 class Experiment:
     """What is run together.
 
+    Example:
+        >>> experiment = bss2.spiking.Experiment(dt=1e-6, chip=bss2.Chip(seed=3))
+        >>> bss2.spiking.LIF(10, experiment).size
+        10
+
     Args:
         mock: simulate the model in floating point. Without it the current chip is taken
             (:func:`lavalike.bss2.use`, ``init_hardware``) at its level; at "ideal" that is the
@@ -119,6 +124,7 @@ class Experiment:
         self.outcome: Outcome | None = None
         self._chip = chip
         self._nodes: list[LayerCall] = []
+        self._passed: list[tuple[HXModule, tuple[int | None, ...]]] = []
         self._names: Counter[str] = Counter()
         self._emulation: Emulation | None = None
         self.handed_over: HandedOver | None = None  # what hxtorch was given, at level "hardware"
@@ -140,6 +146,12 @@ class Experiment:
     def modules(self) -> Calls:
         """What was called since the last run."""
         return Calls(self._nodes)
+
+    @property
+    def passed(self) -> list[tuple[HXModule, tuple[int | None, ...]]]:
+        """The layers of the last run in the order of their calls, each with the places in it of
+        those that it heard, None for what came from outside."""
+        return self._passed
 
     def connect(
         self,
@@ -171,6 +183,8 @@ class Experiment:
 
     def clear(self) -> None:
         """Forget the calls that have not been run."""
+        made = {id(h): k for k, call in enumerate(self._nodes) for h in call.outputs}
+        self._passed = [(c.module, tuple(made.get(id(h)) for h in c.inputs)) for c in self._nodes]
         self._nodes = []
 
     def emulation(self, chip: Chip) -> Emulation:

@@ -170,7 +170,13 @@ class SynapseHandle(Handle):
 
 class LIFObservables(Handle):
     """``spikes``, ``membrane_cadc`` and ``current``: (time, batch, neuron); ``membrane_madc``:
-    (2, samples, batch), time in s and voltage of the one recorded neuron."""
+    (2, samples, batch), time in s and voltage of the one recorded neuron.
+
+    Example:
+        >>> handle = bss2.spiking.LIFObservables(spikes=torch.zeros(50, 4, 20))
+        >>> handle.spikes.shape
+        torch.Size([50, 4, 20])
+    """
 
     names: tuple[str, ...] = ("spikes", "membrane_cadc", "current", "membrane_madc")
 

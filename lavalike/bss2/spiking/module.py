@@ -223,7 +223,13 @@ class SpikeSource(HXModule):
 
 class InputNeuron(SpikeSource):
     """A :class:`SpikeSource` as the input of a network; without one, what a synapse gets from
-    outside is replayed all the same."""
+    outside is replayed all the same.
+
+    Example:
+        >>> experiment = bss2.spiking.Experiment(mock=True)
+        >>> bss2.spiking.InputNeuron(20, experiment).size
+        20
+    """
 
 
 class BatchDropout(HXModule):
@@ -231,6 +237,10 @@ class BatchDropout(HXModule):
     with probability ``dropout``, in evaluation none.
 
     What stays is not scaled up. TypeError where it does not follow a population that fires.
+
+    Example:
+        >>> experiment = bss2.spiking.Experiment(mock=True)
+        >>> dropout = bss2.spiking.BatchDropout(10, 0.5, experiment)
     """
 
     output_type = LIFObservables

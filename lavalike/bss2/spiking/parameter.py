@@ -114,7 +114,12 @@ class HXBaseParameter(torch.nn.Module):
 
 
 class HXParameter(HXBaseParameter):
-    """The same value in the model and on the chip."""
+    """The same value in the model and on the chip.
+
+    Example:
+        >>> bss2.spiking.HXParameter(80).hardware_value
+        80
+    """
 
     @arguments(value=numbers())
     def __init__(self, value: Value) -> None:
@@ -131,7 +136,12 @@ class HXParameter(HXBaseParameter):
 
 class ModelParameter(HXBaseParameter):
     """A value of the model alone: the chip's follows from it and the fitted scales. It reads as the
-    model's."""
+    model's.
+
+    Example:
+        >>> bss2.spiking.ModelParameter(0.5).model_value
+        0.5
+    """
 
     @property
     def hardware_value(self) -> Value | None:
@@ -146,7 +156,13 @@ class ModelParameter(HXBaseParameter):
 
 
 class MixedHXModelParameter(HXBaseParameter):
-    """A value for the model and another for the chip."""
+    """A value for the model and another for the chip.
+
+    Example:
+        >>> threshold = bss2.spiking.MixedHXModelParameter(1.0, 150)
+        >>> threshold.model_value, threshold.hardware_value
+        (1.0, 150)
+    """
 
     _hardware_value: Value
 
@@ -168,7 +184,13 @@ class MixedHXModelParameter(HXBaseParameter):
 
 
 class HXTransformedModelParameter(HXBaseParameter):
-    """The chip's value is ``transform_func`` of the model's."""
+    """The chip's value is ``transform_func`` of the model's.
+
+    Example:
+        >>> tau = bss2.spiking.HXTransformedModelParameter(6e-6, lambda t: t * 1e6)
+        >>> tau.hardware_value
+        6.0
+    """
 
     @arguments(transform_func=FUNCTION)
     def __init__(self, model_value: Value, transform_func: Callable[[Value], Value]) -> None:

@@ -429,6 +429,16 @@ class LIF(PopulationModule):
     its ranges; else they are the model's, and leak and threshold are put at the chip's 80 and 125
     LSB.
 
+    Example:
+        >>> experiment = bss2.spiking.Experiment(mock=True)
+        >>> synapse = bss2.spiking.Synapse(20, 10, experiment)
+        >>> lif = bss2.spiking.LIF(10, experiment)
+        >>> spikes = bss2.spiking.LIFObservables(spikes=(torch.rand(50, 4, 20) < 0.1).float())
+        >>> handle = lif(synapse(spikes))
+        >>> bss2.spiking.run(experiment, 50)
+        >>> handle.spikes.shape  # (time, batch, neurons)
+        torch.Size([50, 4, 10])
+
     Args:
         size: neurons.
         experiment: to register in.
@@ -515,7 +525,13 @@ class LI(PopulationModule):
     """Leaky integrators, which do not fire. Arguments as :class:`LIF`'s; those of its threshold
     (``reset``, ``threshold``, ``refractory_time``, ``holdoff_time``, ``method``, ``alpha``) are
     taken, by name, as a LIF's dictionary of parameters has them: a real chip is calibrated to them,
-    and nothing is computed of them."""
+    and nothing is computed of them.
+
+    Example:
+        >>> experiment = bss2.spiking.Experiment(mock=True)
+        >>> bss2.spiking.LI(3, experiment).size
+        3
+    """
 
     output_type = LIObservables
     fires = False
@@ -589,6 +605,11 @@ _READOUT = inspect.Signature(
 class AELIF(PopulationModule):
     """Adaptive exponential leaky integrate-and-fire neurons, with terms that can be left out.
     Arguments beyond :class:`LIF`'s:
+
+    Example:
+        >>> experiment = bss2.spiking.Experiment(mock=True)
+        >>> bss2.spiking.AELIF(10, experiment).size
+        10
 
     Args:
         exponential_slope, exponential_threshold: of the exponential current, voltages. Defaults

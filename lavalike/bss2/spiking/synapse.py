@@ -120,6 +120,11 @@ class Projection(HXModule):
 class Synapse(Projection):
     """All-to-all synapses: ``spikes @ weight.T``.
 
+    Example:
+        >>> experiment = bss2.spiking.Experiment(mock=True)
+        >>> bss2.spiking.Synapse(20, 10, experiment).weight.shape
+        torch.Size([10, 20])
+
     Args:
         in_features, out_features: neurons before and after.
         experiment: to register in.
@@ -164,6 +169,11 @@ class SparseSynapse(Projection):
     and get no gradient.
 
     Args: as :class:`Synapse`.
+
+    Example:
+        >>> experiment = bss2.spiking.Experiment(mock=True)
+        >>> connected = torch.eye(4).to_sparse()
+        >>> synapse = bss2.spiking.SparseSynapse(connected, experiment)
     """
 
     @arguments(**_SHARED)

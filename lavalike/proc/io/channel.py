@@ -85,12 +85,20 @@ TIMEOUT = Rule(
 
 
 class DroppedMessageWarning(UserWarning):
-    """A channel was full, and a message of SendFull.NON_BLOCKING_DROP was not taken."""
+    """A channel was full, and a message of SendFull.NON_BLOCKING_DROP was not taken.
+
+    Causes: messages that are sent faster than steps take them.
+    Remedy: a larger ``buffer_size``, or ``SendFull.BLOCKING``.
+    """
 
 
 class MissingMessageWarning(UserWarning):
     """A step was in progress that waited for a message when the run was paused; it was done with
-    zeros."""
+    zeros.
+
+    Causes: ``pause()`` while a model in the middle of a step waits for the program.
+    Remedy: send the message before ``pause()``.
+    """
 
 
 _changed = threading.Condition()  # of any channel; told when one, or a run, has gone on

@@ -109,6 +109,12 @@ class SpikeDataloader(_Loader):
     0]``, then ``data[..., 1]``. Of a sample that is longer than ``interval`` the rest is left out;
     one that is shorter is followed by zeros.
 
+    Example:
+        >>> samples = [(np.array([[1.0, 1, 0]]), 4), (np.array([[0.0, 0, 1]]), 5)]
+        >>> loader = proc.io.SpikeDataloader(dataset=samples, interval=4)
+        >>> lv.simulate(loader, steps=8)["s_out"]
+        array([[0., 1., 1., 0., 0., 0., 0., 1.]])
+
     Args:
         dataset: ``len(dataset)``, and ``dataset[k]`` is ``(data, label)``: an array (*shape, time),
             and a number or an array.

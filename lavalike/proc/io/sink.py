@@ -16,6 +16,14 @@ from lavalike.process import AbstractProcess, InPort, RefPort, Var
 class RingBuffer(AbstractProcess):
     """Keeps the message of step t in ``data[..., (t-1) % buffer]``.
 
+    Example:
+        >>> source = proc.io.source.RingBuffer(data=[[1.0, 2, 3]])
+        >>> sink = proc.io.sink.RingBuffer(shape=(1,), buffer=4)
+        >>> source.s_out.connect(sink.a_in)
+        >>> source.run(lv.RunSteps(4))
+        >>> sink.data.get()
+        array([[1., 2., 3., 1.]], dtype=float32)
+
     Args:
         shape: of one message.
         buffer: how many steps are kept, >= 1.

@@ -14,6 +14,12 @@ from lavalike.process import AbstractProcess, OutPort, Var
 class RingBuffer(AbstractProcess):
     """Sends ``data[..., (t-1) % T]`` in step t.
 
+    Example:
+        >>> source = proc.io.source.RingBuffer(data=[[1.0, 0, 0], [0, 1, 0]])
+        >>> lv.simulate(source, steps=5)["s_out"]
+        array([[1., 0., 0., 1., 0.],
+               [0., 1., 0., 0., 1.]], dtype=float32)
+
     Args:
         data: (*shape, T); the last axis is time, and repeats.
     """
@@ -30,6 +36,11 @@ class RingBuffer(AbstractProcess):
 
 class Constant(AbstractProcess):
     """Sends ``value`` in every step ``t > start``, zeros before.
+
+    Example:
+        >>> source = proc.io.source.Constant(shape=(1,), value=0.5, start=2)
+        >>> lv.simulate(source, steps=4)["s_out"]
+        array([[0. , 0. , 0.5, 0.5]], dtype=float32)
 
     Args:
         shape: of one message.

@@ -109,6 +109,11 @@ DELAY_GRADIENT = choice("forward", "central")
 class Delay(Sized):
     """A learnable delay per channel, rounded down to whole steps.
 
+    Example:
+        >>> delay = slayer.axon.Delay(20, max_delay=10)
+        >>> delay(torch.rand(4, 20, 30)).shape
+        torch.Size([4, 20, 30])
+
     Args:
         sampling_time: of a step, in the unit of the delays. Default 1.
         max_delay: delays are kept in 0..max_delay (None: no upper limit).

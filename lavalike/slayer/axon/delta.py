@@ -25,6 +25,11 @@ class Delta(Sized, Stateful):
     """Delta coding: sends the change of its input where it reaches the threshold, rounded down to
     1/scale.
 
+    Example:
+        >>> delta = slayer.axon.Delta(threshold=0.5)
+        >>> delta(torch.tensor([[[1.0, 1.1, 1.2, 1.6, 1.6]]])).detach()
+        tensor([[[1.0000, 0.0000, 0.0000, 0.5938, 0.0000]]])
+
     Args:
         threshold: > 0, one number, or an array of one a channel; kept >= 1/w_scale, and rounded to
             that grid (straight through) so that what is trained is what is deployed, when

@@ -46,7 +46,13 @@ def check_shapes(module: nn.Module, state_dict: Mapping[str, torch.Tensor], pref
 
 class Sized(nn.Module):
     """Has tensors of one value a channel, whose number the first call tells, or a state dict that
-    is loaded before it."""
+    is loaded before it.
+
+    Example:
+        >>> delay = slayer.axon.Delay(max_delay=10)  # its size comes with the first input
+        >>> isinstance(delay, slayer.axon.Sized)
+        True
+    """
 
     def unsized(self) -> Iterable[str]:
         """Names of the tensors that wait for their number of channels."""

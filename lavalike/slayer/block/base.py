@@ -73,6 +73,12 @@ def _fitted(init: Callable[..., None]) -> Callable[..., None]:
 class Block(nn.Module):
     """Base of all blocks.
 
+    Example:
+        >>> params = {"threshold": 1.0, "current_decay": 0.5, "voltage_decay": 0.1}
+        >>> dense = slayer.block.cuba.Dense(params, 20, 10)
+        >>> isinstance(dense, slayer.block.cuba.AbstractCuba), dense(torch.rand(4, 20, 30)).shape
+        (True, torch.Size([4, 10, 30]))
+
     Args:
         neuron_params: keyword arguments of the family's Neuron. Never changed here.
         delay: a learnable delay of 0..62 steps per output channel. Default False.
@@ -339,6 +345,12 @@ def _each(function: Callable[[torch.Tensor], torch.Tensor], y: Signal) -> Signal
 class Input(Block):
     """Brings data in: ``z = q(x) q(weight) + q(bias)``, quantised, through the neuron.
 
+    Example:
+        >>> params = {"threshold": 1.0, "current_decay": 0.5, "voltage_decay": 0.1}
+        >>> block = slayer.block.cuba.Input(params)
+        >>> block(torch.rand(4, 20, 30)).shape  # (batch, inputs, time): values in, messages out
+        torch.Size([4, 20, 30])
+
     Args:
         neuron_params: None hands z on.
         weight, bias: learnable numbers (None: 1 and 0). z is then rounded to 1/64, what a message
@@ -417,7 +429,13 @@ class Input(Block):
 
 
 class Flatten(Block):
-    """(batch, C, H, W, time) -> (batch, C*H*W, time)."""
+    """(batch, C, H, W, time) -> (batch, C*H*W, time).
+
+    Example:
+        >>> block = slayer.block.cuba.Flatten()
+        >>> block(torch.rand(4, 2, 5, 5, 30)).shape
+        torch.Size([4, 50, 30])
+    """
 
     kind = "flatten"
 
@@ -436,7 +454,13 @@ class Flatten(Block):
 
 
 class Average(Block):
-    """The mean over consecutive groups of neurons, as many groups as ``num_outputs``."""
+    """The mean over consecutive groups of neurons, as many groups as ``num_outputs``.
+
+    Example:
+        >>> block = slayer.block.cuba.Average(num_outputs=5)
+        >>> block(torch.rand(4, 20, 30)).shape
+        torch.Size([4, 5, 30])
+    """
 
     kind = "average"
 
@@ -461,7 +485,13 @@ class Average(Block):
 
 class TimeDecimation(Block):
     """The mean over bins of ``factor`` steps, a power of two; time is filled up with zeros to whole
-    bins. Cannot be exported."""
+    bins. Cannot be exported.
+
+    Example:
+        >>> block = slayer.block.cuba.TimeDecimation(4)
+        >>> block(torch.rand(2, 20, 32)).shape
+        torch.Size([2, 20, 8])
+    """
 
     kind = "time_decimation"
 
@@ -494,6 +524,12 @@ class TimeDecimation(Block):
 
 class Dense(Block):
     """All-to-all synapse and neuron.
+
+    Example:
+        >>> params = {"threshold": 1.0, "current_decay": 0.5, "voltage_decay": 0.1}
+        >>> block = slayer.block.cuba.Dense(params, 20, 10)
+        >>> block((torch.rand(4, 20, 30) < 0.3).float()).shape  # (batch, out_neurons, time)
+        torch.Size([4, 10, 30])
 
     Args:
         in_neurons, out_neurons, weight_scale, weight_norm, pre_hook_fx: see synapse.Dense;
@@ -558,6 +594,11 @@ class Dense(Block):
 class Affine(Dense):
     """Dense whose output is the neuron's state (voltage; real and imag), never reset; with
     ``dynamics=False`` the synapse's current.
+
+    Example:
+        >>> params = {"threshold": 1.0, "current_decay": 0.5, "voltage_decay": 0.1}
+        >>> block = slayer.block.cuba.Affine(params, 20, 3)
+        >>> voltage = block((torch.rand(4, 20, 30) < 0.3).float())
 
     Args:
         dynamics: see above. Default True.
@@ -652,7 +693,14 @@ class _Spatial(Block):
 
 
 class Conv(_Spatial):
-    """Convolution and neuron; arguments of synapse.Conv after neuron_params."""
+    """Convolution and neuron; arguments of synapse.Conv after neuron_params.
+
+    Example:
+        >>> params = {"threshold": 1.0, "current_decay": 0.5, "voltage_decay": 0.1}
+        >>> block = slayer.block.cuba.Conv(params, 2, 8, 3, stride=2, padding=1)
+        >>> block(torch.rand(4, 2, 12, 12, 10)).shape  # (batch, channel, height, width, time)
+        torch.Size([4, 8, 6, 6, 10])
+    """
 
     kind = "conv"
     synapse_name: ClassVar[str] = "Conv"
@@ -715,7 +763,14 @@ class Conv(_Spatial):
 
 
 class ConvT(Conv):
-    """Transposed convolution and neuron; arguments of synapse.ConvTranspose after neuron_params."""
+    """Transposed convolution and neuron; arguments of synapse.ConvTranspose after neuron_params.
+
+    Example:
+        >>> params = {"threshold": 1.0, "current_decay": 0.5, "voltage_decay": 0.1}
+        >>> block = slayer.block.cuba.ConvT(params, 8, 2, 2, stride=2)
+        >>> block(torch.rand(4, 8, 6, 6, 10)).shape
+        torch.Size([4, 2, 12, 12, 10])
+    """
 
     kind = "convT"
     synapse_name = "ConvTranspose"
@@ -723,7 +778,14 @@ class ConvT(Conv):
 
 class Pool(_Spatial):
     """Sum pooling and neuron, without the norm; arguments of synapse.Pool after neuron_params,
-    which see for odd sizes."""
+    which see for odd sizes.
+
+    Example:
+        >>> params = {"threshold": 1.0, "current_decay": 0.5, "voltage_decay": 0.1}
+        >>> block = slayer.block.cuba.Pool(params, 2)
+        >>> block(torch.rand(4, 8, 6, 6, 10)).shape
+        torch.Size([4, 8, 3, 3, 10])
+    """
 
     kind = "pool"
     synapse_name: ClassVar[str] = "Pool"
@@ -770,7 +832,14 @@ class Pool(_Spatial):
 
 class Unpool(Pool):
     """Every input spread over a window, and neuron, without the norm; arguments of synapse.Unpool
-    after neuron_params."""
+    after neuron_params.
+
+    Example:
+        >>> params = {"threshold": 1.0, "current_decay": 0.5, "voltage_decay": 0.1}
+        >>> block = slayer.block.cuba.Unpool(params, 2)
+        >>> block(torch.rand(4, 8, 6, 6, 10)).shape
+        torch.Size([4, 8, 12, 12, 10])
+    """
 
     kind = "unpool"
     synapse_name = "Unpool"
@@ -827,6 +896,12 @@ class _Limit:
 class Recurrent(Block):
     """A dense layer whose spikes come back one step later through a dense synapse:
     ``z[t] = W x[t] + R s[t-1]``.
+
+    Example:
+        >>> params = {"threshold": 1.0, "current_decay": 0.5, "voltage_decay": 0.1}
+        >>> block = slayer.block.cuba.Recurrent(params, 20, 10)
+        >>> block((torch.rand(4, 20, 30) < 0.3).float()).shape
+        torch.Size([4, 10, 30])
 
     Args:
         in_neurons, out_neurons, weight_scale, weight_norm, pre_hook_fx: of both synapses; see
@@ -945,6 +1020,12 @@ class KWTA(Recurrent):
     """K winners take all: neurons that inhibit one another, ``R = (1 + self_excitation) I - 1``,
     under a bias of ``threshold (N - 2 K) / N`` of one weight unit a step. Cannot be exported: its
     bias acts on the current.
+
+    Example:
+        >>> params = {"threshold": 1.0, "current_decay": 0.5, "voltage_decay": 0.1}
+        >>> block = slayer.block.cuba.KWTA(params, 20, 10, num_winners=3)
+        >>> block((torch.rand(4, 20, 30) < 0.3).float()).shape
+        torch.Size([4, 10, 30])
 
     Args:
         num_winners: K, 1..out_neurons.

@@ -25,7 +25,14 @@ if TYPE_CHECKING:  # the others, as an editor sees the family
 
 
 class Input(base.Input):
-    """Brings data in: ``q(x) q(weight) + q(bias)``, delta coded."""
+    """Brings data in: ``q(x) q(weight) + q(bias)``, delta coded.
+
+    Example:
+        >>> params = {"threshold": 0.1}
+        >>> block = slayer.block.sigma_delta.Input(params)
+        >>> block(torch.rand(4, 20, 30)).shape
+        torch.Size([4, 20, 30])
+    """
 
     neuron: sigma_delta.Neuron
 
@@ -41,7 +48,14 @@ class Input(base.Input):
 
 class Output(base.Dense):
     """Dense whose output is the sum of all it received: sigma decoding, no norm, dropout,
-    activation or delta."""
+    activation or delta.
+
+    Example:
+        >>> params = {"threshold": 0.1, "activation": torch.relu}
+        >>> block = slayer.block.sigma_delta.Output(params, 20, 3)
+        >>> block(torch.rand(4, 20, 30)).shape  # (batch, outputs, time): values
+        torch.Size([4, 3, 30])
+    """
 
     neuron: sigma_delta.Neuron
 

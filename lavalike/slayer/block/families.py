@@ -60,6 +60,8 @@ class Family:
         blocks: the blocks there are. Default: all.
         attributes: of all its blocks, in place of :class:`base.Block`'s. Default: none.
         common: the name of what all its blocks share, lava-dl's where it has one.
+        example: the neuron's arguments in the examples of the blocks' documentation. Default: a
+            CUBA neuron's.
     """
 
     doc: str
@@ -67,26 +69,43 @@ class Family:
     blocks: tuple[type[base.Block], ...] = BLOCKS
     attributes: Mapping[str, Any] = field(default_factory=dict)
     common: str = "_Family"
+    example: str = ""
 
 
+CUBA = '{"threshold": 1.0, "current_decay": 0.5, "voltage_decay": 0.1}'  # in base's examples
+ADAPTING = '"threshold_step": 0.5, "threshold_decay": 0.1, "refractory_decay": 0.1'
+RESONATING = '"threshold": 1.0, "period": 10, "decay": 0.05'
 COMPLEX = {"synapses": complex_synapse}
 FAMILIES = {
     "cuba": Family("Blocks of CUBA neurons.", cuba.Neuron, common="AbstractCuba"),
-    "lif": Family("Blocks of LIF neurons without a current.", lif.Neuron),
+    "lif": Family(
+        "Blocks of LIF neurons without a current.",
+        lif.Neuron,
+        example='{"threshold": 1.0, "voltage_decay": 0.1}',
+    ),
     "soft_lif": Family(
         "Blocks of CUBA neurons that train as rates and run as spikes.", soft_lif.Neuron, RATES
     ),
     "alif": Family(
-        "Blocks of adaptive LIF neurons.", alif.Neuron, NO_AFFINE, common="AbstractALIF"
+        "Blocks of adaptive LIF neurons.",
+        alif.Neuron,
+        NO_AFFINE,
+        common="AbstractALIF",
+        example=f"{CUBA[:-1]}, {ADAPTING}}}",
     ),
     "rf": Family(
-        "Blocks of resonate-and-fire neurons.", rf.Neuron, attributes=COMPLEX, common="AbstractRF"
+        "Blocks of resonate-and-fire neurons.",
+        rf.Neuron,
+        attributes=COMPLEX,
+        common="AbstractRF",
+        example=f"{{{RESONATING}}}",
     ),
     "rf_iz": Family(
         "Blocks of Izhikevich's resonate-and-fire neurons.",
         rf_iz.Neuron,
         attributes=COMPLEX,
         common="AbstractRFIz",
+        example=f"{{{RESONATING}}}",
     ),
     "adrf": Family(
         "Blocks of adaptive resonate-and-fire neurons.",
@@ -94,6 +113,7 @@ FAMILIES = {
         NO_AFFINE,
         COMPLEX,
         "AbstractADRF",
+        example=f"{{{RESONATING}, {ADAPTING}}}",
     ),
     "adrf_iz": Family(
         "Blocks of Izhikevich's adaptive resonate-and-fire neurons.",
@@ -101,6 +121,7 @@ FAMILIES = {
         NO_AFFINE,
         COMPLEX,
         "AbstractADRFIZ",
+        example=f"{{{RESONATING}, {ADAPTING}}}",
     ),
     # 64 x 4096 steps to 1: sums of many values would lose their last bits in float32
     "sigma_delta": Family(
@@ -119,6 +140,7 @@ FAMILIES = {
         ),
         {"shift_default": False, "exact_eval": True},
         "AbstractSDRelu",
+        example='{"threshold": 0.1}',
     ),
 }
 
@@ -146,6 +168,14 @@ def family(dynamics: Dynamics) -> ModuleType:
     )
 
 
+def _documented(block: type[base.Block], name: str, family: Family) -> str:
+    """What a block says of itself, with the family's own words in its example."""
+    text = (block.__doc__ or "").replace("block.cuba.", f"block.{name}.")
+    if block is base.Input and "synapses" in family.attributes:  # it takes both components
+        text = text.replace("30))", "30, dtype=torch.cfloat))")
+    return text.replace(CUBA, family.example or CUBA)
+
+
 def made(name: str, family: Family, package: str = __package__) -> ModuleType:
     """The module of ``family``, called ``name`` in ``package``, by default this one."""
     module = ModuleType(f"{package}.{name}", family.doc)
@@ -156,14 +186,26 @@ def made(name: str, family: Family, package: str = __package__) -> ModuleType:
     common = type(
         family.common,
         (base.Block,),
-        {"__module__": module.__name__, "neuron_class": family.neuron, **family.attributes},
+        {
+            "__module__": module.__name__,
+            "__doc__": f"What all blocks of {name} share, see :class:`{base.Block.__module__}.Block`.",
+            "neuron_class": family.neuron,
+            **family.attributes,
+        },
     )
     setattr(module, family.common, common)
     for block in family.blocks:
         setattr(
             module,
             block.__name__,
-            type(block.__name__, (common, block), {"__module__": module.__name__}),
+            type(
+                block.__name__,
+                (common, block),
+                {
+                    "__module__": module.__name__,
+                    "__doc__": _documented(block, name, family),
+                },
+            ),
         )
     return module
 

@@ -17,6 +17,10 @@ class Sigma(Stateful):
     one ended, unless the batch is another (a plain attribute, never in the state dict).
     ``pre_state``, the sum between two calls, one number or (batch, ...), may be set: the next call
     goes on from it.
+
+    Example:
+        >>> slayer.dendrite.Sigma()(torch.tensor([[[1.0, 0, 2, -1]]]))
+        tensor([[[1., 1., 3., 2.]]])
     """
 
     @arguments(persistent_state=FLAG)

@@ -18,6 +18,19 @@ from lavalike.slayer.spike import Phase, Slayer
 class Neuron(Adapting, Resonator):
     """A resonator whose threshold rises with every spike and falls back.
 
+    Example:
+        >>> neuron = slayer.neuron.adrf.Neuron(
+        ...     threshold=0.2,
+        ...     threshold_step=0.2,
+        ...     period=10,
+        ...     decay=0.02,
+        ...     threshold_decay=0.1,
+        ...     refractory_decay=0.1,
+        ... )
+        >>> x = torch.rand(1, 2, 30)
+        >>> neuron((x, x)).shape
+        torch.Size([1, 2, 30])
+
     Args:
         threshold_step: what a spike adds to the threshold; >= 0, rounded down to 1/scale.
         threshold_decay, refractory_decay: 0..1, trained if requires_grad.

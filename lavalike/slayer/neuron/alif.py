@@ -63,6 +63,18 @@ class Neuron(Adapting):
     """``u = LI(norm(x)); v = LI(u)``, not reset; a spike where v >= theta + r raises theta and r,
     which then decay.
 
+    Example:
+        >>> neuron = slayer.neuron.alif.Neuron(
+        ...     threshold=1.0,
+        ...     threshold_step=0.5,
+        ...     current_decay=0.5,
+        ...     voltage_decay=0.1,
+        ...     threshold_decay=0.1,
+        ...     refractory_decay=0.1,
+        ... )
+        >>> neuron(torch.full((1, 1, 20), 0.6)).sum()
+        tensor(7.)
+
     Args:
         threshold_step: what a spike adds to the threshold; >= 0, rounded down to 1/scale.
         current_decay, voltage_decay, threshold_decay, refractory_decay: 0..1, trained if

@@ -38,6 +38,11 @@ class Neuron(_Neuron):
     """Current, voltage, spike:
     ``u = LI(x); u = norm(u); v = LI(u); s = v > threshold; v = 0 where s``.
 
+    Example:
+        >>> neuron = slayer.neuron.cuba.Neuron(threshold=1.0, current_decay=0.5, voltage_decay=0.1)
+        >>> neuron(torch.full((1, 1, 8), 0.3)).int()
+        tensor([[[0, 0, 1, 0, 1, 0, 1, 0]]], dtype=torch.int32)
+
     Args:
         current_decay, voltage_decay: 0..1, trained if requires_grad.
         gradient: "surrogate" (default), or "eventprop": spikes are differentiated by their times,

@@ -41,6 +41,11 @@ class Neuron(cuba.Neuron):
     """Voltage and spike: ``v = LI(norm(x)); s = v > threshold; v = 0 where s``. Exported as CUBA
     whose current does not last.
 
+    Example:
+        >>> neuron = slayer.neuron.lif.Neuron(threshold=1.0, voltage_decay=0.1)
+        >>> neuron(torch.full((1, 1, 8), 0.4)).int()
+        tensor([[[0, 0, 1, 0, 0, 1, 0, 0]]], dtype=torch.int32)
+
     Args:
         voltage_decay: 0..1, trained if requires_grad.
         threshold and the rest: see the base class.

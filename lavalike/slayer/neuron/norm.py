@@ -37,6 +37,11 @@ class MeanOnlyBatchNorm(Sized):
     all of them. ``running = (1 - momentum) running + momentum mean``; the mean is quantised by
     ``pre_hook_fx`` before it is subtracted (reference: lava-dl 0.6, neuron/norm).
 
+    Example:
+        >>> norm = slayer.neuron.norm.MeanOnlyBatchNorm(num_features=3)
+        >>> norm(torch.rand(8, 3, 20)).mean().abs() < 0.01
+        tensor(True)
+
     Args:
         num_features: channels; found at the first call if None.
         momentum: share of the batch in the running mean, 0..1. Default 0.1.
@@ -124,6 +129,11 @@ class WgtScaleBatchNorm(MeanOnlyBatchNorm):
 
     The exponent would scale the deployed weights, for which a .net file has no place: a block is
     exported only while it is 0.
+
+    Example:
+        >>> norm = slayer.neuron.norm.WgtScaleBatchNorm(num_features=3)
+        >>> norm(torch.rand(8, 3, 20)).shape
+        torch.Size([8, 3, 20])
 
     Args:
         weight_exp_bits: limit of the exponent. Default 3.

@@ -61,6 +61,13 @@ def neuron_params(
 class Resonator(Neuron):
     """Base of rf, rf_iz, adrf and adrf_iz: takes (real, imag), sends spikes.
 
+    Example:
+        >>> neuron = slayer.neuron.rf.Neuron(threshold=0.3, period=10, decay=0.05)
+        >>> x = torch.zeros(1, 1, 30)
+        >>> x[..., 0] = 1.0
+        >>> neuron((x, torch.zeros_like(x))).nonzero()[:, -1]
+        tensor([11])
+
     Args:
         period: of the oscillation in steps, >= 4. With shared_param=False a pair (low, high) draws
             one a channel; an array or tensor is taken as it is.

@@ -32,6 +32,11 @@ def neuron_params(device_params: Mapping[str, Any], scale: int = W_SCALE) -> dic
 class Neuron(_Neuron):
     """Sigma, norm, bias, activation, Delta, dropout.
 
+    Example:
+        >>> neuron = slayer.neuron.sigma_delta.Neuron(threshold=0.1, activation=torch.relu)
+        >>> neuron(torch.rand(4, 10, 20)).shape
+        torch.Size([4, 10, 20])
+
     Args:
         threshold: of the Delta; rounded down to 1/scale as it is used, while training too. With
             shared_param=False also an array of one a channel.

@@ -14,7 +14,13 @@ from lavalike.slayer.synapse import layer
 
 class ComplexLayer(nn.Module):
     """What all pairs of synapses ``real`` and ``imag`` have, also one's own, which assigns them
-    after ``super().__init__()``."""
+    after ``super().__init__()``.
+
+    Example:
+        >>> dense = slayer.synapse.complex.Dense(20, 10)
+        >>> isinstance(dense, slayer.synapse.complex.ComplexLayer), dense.shape
+        (True, torch.Size([10, 20, 1, 1, 1]))
+    """
 
     complex: bool = True
     real: Any

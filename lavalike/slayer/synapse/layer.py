@@ -73,6 +73,11 @@ class GenericLayer(nn.Module):
         class Mine(nn.Conv3d, GenericLayer):
             def forward(self, x):
                 return self._conv_forward(x, self.effective_weight(), None)
+
+    Example:
+        >>> dense = slayer.synapse.Dense(20, 10, weight_scale=2)
+        >>> isinstance(dense, slayer.synapse.GenericLayer), dense.shape
+        (True, torch.Size([10, 20, 1, 1, 1]))
     """
 
     complex: bool = False
@@ -218,6 +223,10 @@ class Synapse(GenericLayer):
 class Dense(Synapse):
     """``weight @ x``, for x of shape (batch, in_neurons, time).
 
+    Example:
+        >>> slayer.synapse.Dense(20, 10)(torch.rand(4, 20, 30)).shape
+        torch.Size([4, 10, 30])
+
     Args:
         in_neurons, out_neurons: sizes. Where in_neurons is a shape, x may have spatial axes as
             well, with as many neurons; they are taken in the order channel, height, width.
@@ -314,6 +323,10 @@ class _Kernel(Synapse):
 class Conv(_Kernel):
     """Correlation with a kernel, for x of shape (batch, in_features, height, width, time).
 
+    Example:
+        >>> slayer.synapse.Conv(2, 8, 3)(torch.rand(4, 2, 12, 12, 10)).shape
+        torch.Size([4, 8, 10, 10, 10])
+
     Args:
         kernel_size, stride, padding, dilation: one int or (height, width); a kernel of three is
             three-dimensional.
@@ -365,6 +378,10 @@ class ConvTranspose(_Kernel):
     is (in, out / groups, ...).
 
     Arguments: see Conv.
+
+    Example:
+        >>> slayer.synapse.ConvTranspose(8, 2, 2, stride=2)(torch.rand(4, 8, 6, 6, 10)).shape
+        torch.Size([4, 2, 12, 12, 10])
     """
 
     @arguments(in_features=COUNT, out_features=COUNT, groups=COUNT, **KERNEL, **WEIGHTS)
@@ -415,6 +432,10 @@ class Pool(_Kernel):
     Where windows lie side by side (stride = kernel_size, no padding, no dilation) zeros complete
     the last one: 9 x 7 pooled by 2 is 5 x 4. Every other form has torch's sizes: what does not fill
     a window is left out.
+
+    Example:
+        >>> slayer.synapse.Pool(2)(torch.rand(4, 8, 6, 6, 10)).shape
+        torch.Size([4, 8, 3, 3, 10])
 
     Args:
         kernel_size: one int or (height, width).
@@ -480,7 +501,12 @@ class Pool(_Kernel):
 
 class Unpool(Pool):
     """Every input spread over a kernel's window, times a fixed weight: the transpose of Pool, with
-    its arguments."""
+    its arguments.
+
+    Example:
+        >>> slayer.synapse.Unpool(2)(torch.rand(4, 8, 6, 6, 10)).shape
+        torch.Size([4, 8, 12, 12, 10])
+    """
 
     output_size = ConvTranspose.output_size
 

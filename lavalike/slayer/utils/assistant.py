@@ -41,6 +41,18 @@ def alone(net: nn.Module) -> nn.Module:
 class Assistant:
     """Runs a network on batches and keeps its statistics.
 
+    Example:
+        >>> params = {"threshold": 1, "current_decay": 0.5, "voltage_decay": 0.1}
+        >>> net = slayer.block.cuba.Dense(params, 6, 2)
+        >>> stats = slayer.utils.LearningStats()
+        >>> error = slayer.loss.SpikeRate(0.2, 0.02)
+        >>> optimizer = torch.optim.Adam(net.parameters())
+        >>> rate = slayer.classifier.Rate()
+        >>> assistant = slayer.utils.Assistant(net, error, optimizer, stats, rate)
+        >>> out = assistant.train(torch.rand(4, 6, 20), torch.tensor([0, 1, 0, 1]))
+        >>> stats.training.num_samples
+        4
+
     Args:
         net: returns ``output``, ``(output, count)`` with count_log, ``(output, net_loss)`` with
             lam, or ``(output, net_loss, count)`` with both. Within DistributedDataParallel each

@@ -13,7 +13,13 @@ from lavalike.fused.arithmetic import straight
 
 
 class MODE(enum.IntEnum):
-    """How values are brought to multiples of the step."""
+    """How values are brought to multiples of the step.
+
+    Example:
+        >>> mode = slayer.utils.QUANTIZE_MODE.FLOOR
+        >>> slayer.utils.quantize(torch.tensor([0.3, 1.7]), step=1, mode=mode)
+        tensor([0., 1.])
+    """
 
     ROUND = 0
     FLOOR = 1

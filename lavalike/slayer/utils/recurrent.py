@@ -51,6 +51,10 @@ def custom_recurrent(
 class CustomRecurrent:
     """:func:`custom_recurrent` of a matrix: ``CustomRecurrent.apply(z, neuron, recurrent_mat)``.
 
+    Example:
+        >>> hasattr(slayer.utils.recurrent.CustomRecurrent, "apply")
+        True
+
     Args:
         z, neuron: see :func:`custom_recurrent`.
         recurrent_mat: (neuron, neuron), from the spikes of one step to the currents of the next, as

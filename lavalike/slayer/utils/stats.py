@@ -12,6 +12,7 @@ from typing import Any
 from lavalike.arguments import TEXT, arguments
 from lavalike.atomic import write_atomically
 from lavalike.errors import InputError
+from lavalike.extras import needed
 
 GAP = math.nan  # the epochs in which a phase had no samples
 
@@ -21,6 +22,12 @@ class LearningStat:
 
     Within an epoch ``add`` batches (or raise num_samples, loss_sum and correct_samples); ``update``
     closes it.
+
+    Example:
+        >>> stat = slayer.utils.LearningStat()
+        >>> stat.loss_sum, stat.num_samples = 3.0, 4
+        >>> stat.loss
+        0.75
 
     Args:
         loss_str, loss_unit, accuracy_str, accuracy_unit: how the two are called when printed.
@@ -200,6 +207,13 @@ class LearningStats:
     As text: ``Train loss =     0.08724 (min =     0.06125)    accuracy = ... (max = ...) | Test  loss = ... | Valid ...``,
     of the epoch under way or last closed; phases without samples are left out.
 
+    Example:
+        >>> stats = slayer.utils.LearningStats()
+        >>> stats.training.loss_sum, stats.training.num_samples = 3.0, 4
+        >>> stats.update()  # an epoch ends
+        >>> stats.training.loss_log
+        [0.75]
+
     Args:
         loss_str, loss_unit, accuracy_str, accuracy_unit: how the two are called when printed.
     """  # noqa: W505
@@ -288,8 +302,7 @@ class LearningStats:
             figsize: in inches.
             path: folder to write loss.png and accuracy.png to.
         """
-        from matplotlib import pyplot as plt
-
+        plt = needed("matplotlib.pyplot", "LearningStats.plot", "plot")
         first = self.training
         for number, log, name, unit, file in (
             (figures[0], "loss_log", first.loss_str, first.loss_unit, "loss.png"),

@@ -37,7 +37,12 @@ def diagonal_mask(dim: int, num_diagonals: int) -> torch.Tensor:
 
 
 class dotdict(dict[str, Any]):
-    """A dict whose items are attributes too."""
+    """A dict whose items are attributes too.
+
+    Example:
+        >>> slayer.utils.dotdict({"a": 1}).a
+        1
+    """
 
     __setattr__ = dict.__setitem__
 
@@ -53,7 +58,17 @@ class dotdict(dict[str, Any]):
 
 
 class staticproperty(property):
-    """A property of the class itself, of a function without arguments."""
+    """A property of the class itself, of a function without arguments.
+
+    Example:
+        >>> class Layer:
+        ...     @slayer.utils.staticproperty
+        ...     def kind():
+        ...         return "dense"
+        ...
+        >>> Layer.kind
+        'dense'
+    """
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         return self.fget()  # type: ignore[misc, call-arg]  # without an instance

@@ -52,7 +52,12 @@ def on_off(
 
 
 class LossFunctions:
-    """Base of the losses: called with a recording and targets."""
+    """Base of the losses: called with a recording and targets.
+
+    Example:
+        >>> isinstance(snn.functional.ce_rate_loss(), snn.functional.LossFunctions)
+        True
+    """
 
     def __call__(self, spk_out: Recording, targets: torch.Tensor) -> torch.Tensor:
         raise NotImplementedError
@@ -62,7 +67,13 @@ class LossFunctions:
 @dataclass(eq=False)
 class ce_rate_loss(LossFunctions):
     """Cross entropy of the outputs at every step, averaged over time: the labelled class is to fire
-    all the time."""
+    all the time.
+
+    Example:
+        >>> spikes = (torch.rand(20, 4, 10) < 0.2).float()  # (time, batch, classes)
+        >>> snn.functional.ce_rate_loss()(spikes, torch.tensor([0, 1, 2, 3])).shape
+        torch.Size([])
+    """
 
     population_code: bool = False
     num_classes: int | bool = False
@@ -92,7 +103,13 @@ class ce_rate_loss(LossFunctions):
 @dataclass(eq=False)
 class ce_count_loss(LossFunctions):
     """Cross entropy of the numbers of spikes; of membranes, if these are given, their sums over
-    time."""
+    time.
+
+    Example:
+        >>> spikes = (torch.rand(20, 4, 10) < 0.2).float()
+        >>> snn.functional.ce_count_loss()(spikes, torch.tensor([0, 1, 2, 3])).shape
+        torch.Size([])
+    """
 
     population_code: bool = False
     num_classes: int | bool = False
@@ -119,7 +136,13 @@ class ce_count_loss(LossFunctions):
 @arguments(**_recording.LOSS)
 @dataclass(eq=False)
 class ce_max_membrane_loss(LossFunctions):
-    """Cross entropy of the membranes' greatest values over time (Zenke's SpyTorch)."""
+    """Cross entropy of the membranes' greatest values over time (Zenke's SpyTorch).
+
+    Example:
+        >>> mem = torch.rand(20, 4, 10)
+        >>> snn.functional.ce_max_membrane_loss()(mem, torch.tensor([0, 1, 2, 3])).shape
+        torch.Size([])
+    """
 
     reduction: str = "mean"
     weight: torch.Tensor | None = None
@@ -146,6 +169,12 @@ class mse_count_loss(LossFunctions):
 
     With a population code both numbers are those of a whole group. "none" gives
     ``[B, num_classes]``.
+
+    Example:
+        >>> spikes = (torch.rand(20, 4, 10) < 0.2).float()
+        >>> loss = snn.functional.mse_count_loss(correct_rate=0.8, incorrect_rate=0.1)
+        >>> loss(spikes, torch.tensor([0, 1, 2, 3])).shape
+        torch.Size([])
     """
 
     correct_rate: float = 1
@@ -193,6 +222,11 @@ class mse_membrane_loss(LossFunctions):
     ``targets`` are labels, which stand for ``on_target`` and ``off_target``: ``[B]``, or with
     ``time_var_targets`` one a step, ``[T, B]``; or the membranes themselves, floating-point
     ``[B, C]`` or ``[T, B, C]``, without ``weight``. "none" gives ``[B, C]``.
+
+    Example:
+        >>> mem = torch.rand(20, 4, 10)
+        >>> snn.functional.mse_membrane_loss()(mem, torch.tensor([0, 1, 2, 3])).shape
+        torch.Size([])
     """
 
     time_var_targets: bool = False

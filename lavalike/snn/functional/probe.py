@@ -48,6 +48,14 @@ class BaseMonitor:
     layers; ``name_records_index``, by layer, the places of its records in the list.
 
     ``monitor[k]`` is record k, ``monitor["name"]`` a list of the records of a layer.
+
+    Example:
+        >>> net = torch.nn.Linear(10, 5)
+        >>> with snn.functional.probe.OutputMonitor(net, instance=torch.nn.Linear) as monitor:
+        ...     out = net(torch.rand(4, 10))
+        ...
+        >>> isinstance(monitor, snn.functional.probe.BaseMonitor)
+        True
     """
 
     def __init__(self) -> None:
@@ -148,6 +156,13 @@ class BaseMonitor:
 class OutputMonitor(BaseMonitor):
     """Records what modules return.
 
+    Example:
+        >>> net = torch.nn.Sequential(torch.nn.Linear(10, 5), torch.nn.ReLU())
+        >>> monitor = snn.functional.probe.OutputMonitor(net, instance=torch.nn.Linear)
+        >>> out = net(torch.rand(4, 10))
+        >>> monitor.monitored_layers, monitor.records[0].shape
+        (['0'], torch.Size([4, 5]))
+
     Args:
         net: the network.
         instance: the class of the modules, or a tuple of classes. Default: the network's own.
@@ -168,6 +183,13 @@ class OutputMonitor(BaseMonitor):
 
 class InputMonitor(BaseMonitor):
     """Records what modules are called with, by position; of one argument that alone.
+
+    Example:
+        >>> net = torch.nn.Sequential(torch.nn.Linear(10, 5), torch.nn.ReLU())
+        >>> monitor = snn.functional.probe.InputMonitor(net, instance=torch.nn.ReLU)
+        >>> out = net(torch.rand(4, 10))
+        >>> monitor.records[0].shape
+        torch.Size([4, 5])
 
     Args:
         net, instance: see :class:`OutputMonitor`.
@@ -191,6 +213,13 @@ class AttributeMonitor(BaseMonitor):
 
     A state of a neuron of lavalike.snn is found whether the layer keeps it (init_hidden) or a call
     takes and returns it.
+
+    Example:
+        >>> net = torch.nn.Sequential(snn.Leaky(0.9, init_hidden=True))
+        >>> monitor = snn.functional.probe.AttributeMonitor("mem", False, net, instance=snn.Leaky)
+        >>> out = net(torch.rand(4, 10))
+        >>> monitor.records[0].shape
+        torch.Size([4, 10])
 
     Args:
         attribute_name: of the modules.
@@ -253,6 +282,13 @@ def _states(module: nn.Module) -> tuple[str, ...]:
 class GradInputMonitor(BaseMonitor):
     """Records the gradients of modules' inputs, in the order in which backward has them.
 
+    Example:
+        >>> net = torch.nn.Sequential(torch.nn.Linear(10, 5), torch.nn.Linear(5, 2))
+        >>> monitor = snn.functional.probe.GradInputMonitor(net, instance=torch.nn.Linear)
+        >>> net(torch.rand(4, 10, requires_grad=True)).sum().backward()
+        >>> [tuple(record.shape) for record in monitor.records]
+        [(4, 5), (4, 10)]
+
     Args:
         net, instance: see :class:`OutputMonitor`.
         function_on_grad_input: what becomes of a record. Default: nothing.
@@ -273,6 +309,13 @@ class GradInputMonitor(BaseMonitor):
 
 class GradOutputMonitor(BaseMonitor):
     """Records the gradients of modules' outputs, in the order in which backward has them.
+
+    Example:
+        >>> net = torch.nn.Sequential(torch.nn.Linear(10, 5), torch.nn.Linear(5, 2))
+        >>> monitor = snn.functional.probe.GradOutputMonitor(net, instance=torch.nn.Linear)
+        >>> net(torch.rand(4, 10, requires_grad=True)).sum().backward()
+        >>> [tuple(record.shape) for record in monitor.records]
+        [(4, 2), (4, 5)]
 
     Args:
         net, instance: see :class:`OutputMonitor`.

@@ -40,7 +40,13 @@ class StateQuant(torch.autograd.Function):
 @dataclass(frozen=True)
 class Quantizer:
     """The nearest of ``levels``, which ascend, for each value of a tensor, of two equally near the
-    lower; backward the gradient passes straight through."""
+    lower; backward the gradient passes straight through.
+
+    Example:
+        >>> quantise = snn.functional.quant.state_quant(num_bits=4)
+        >>> quantise(torch.tensor([0.1, 0.5])).shape
+        torch.Size([2])
+    """
 
     levels: tuple[float, ...]
 

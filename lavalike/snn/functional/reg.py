@@ -34,7 +34,12 @@ def _check(who: str, Lambda: float, rate: float = 0.0) -> None:
 @arguments(late=True)
 @dataclass(frozen=True)
 class l1_rate_sparsity:
-    """``Lambda`` times the number of spikes of all samples and neurons."""
+    """``Lambda`` times the number of spikes of all samples and neurons.
+
+    Example:
+        >>> snn.functional.l1_rate_sparsity(1e-2)(torch.ones(20, 4, 10))
+        tensor(8.)
+    """
 
     Lambda: float = 1e-5
 
@@ -48,7 +53,12 @@ class l1_rate_sparsity:
 @arguments(late=True)
 @dataclass(frozen=True)
 class l2_rate_sparsity:
-    """``Lambda`` times the sum over samples and neurons of the squared number of spikes."""
+    """``Lambda`` times the sum over samples and neurons of the squared number of spikes.
+
+    Example:
+        >>> snn.functional.l2_rate_sparsity(1e-2)(torch.ones(20, 4, 10)).shape
+        torch.Size([])
+    """
 
     Lambda: float = 1e-5
 
@@ -69,6 +79,10 @@ class upper_rate:
     layer is quietened.
 
     After Zenke and Vogels 2021.
+
+    Example:
+        >>> snn.functional.upper_rate(0.5)(torch.ones(20, 4, 10)).shape
+        torch.Size([])
     """
 
     rate: float
@@ -92,6 +106,10 @@ class lower_rate:
     silent neurons wake up.
 
     After Zenke and Vogels 2021.
+
+    Example:
+        >>> snn.functional.lower_rate(0.5)(torch.zeros(20, 4, 10)).shape
+        torch.Size([])
     """
 
     rate: float

@@ -298,6 +298,10 @@ class STDPLearner(nn.Module):
         learner.step()           # weight.grad -= change: an optimizer's step applies it
         learner.reset()          # before another sequence
 
+    Example:
+        >>> fc, lif = torch.nn.Linear(10, 5, bias=False), snn.Leaky(0.9)
+        >>> learner = snn.functional.stdp_learner.STDPLearner(fc, lif, tau_pre=2.0, tau_post=2.0)
+
     Args:
         synapse: an nn.Linear, nn.Conv1d or nn.Conv2d.
         sn: the layer of neurons whose (first) output are the spikes after it.

@@ -50,6 +50,11 @@ def spike_times(spk_out: torch.Tensor, count: int = 1) -> torch.Tensor:
 class mse_temporal_loss(LossFunctions):
     """Squared distance of the times of first spikes from their targets, both divided by T.
 
+    Example:
+        >>> spikes = (torch.rand(20, 4, 10) < 0.2).float()
+        >>> snn.functional.mse_temporal_loss()(spikes, torch.tensor([0, 1, 2, 3])).shape
+        torch.Size([])
+
     Args:
         target_is_time: targets are times: ``[B, C]`` or ``[C]``; with ``multi_spike``
             ``[F, B, C]``. Else labels ``[B]``.
@@ -157,7 +162,13 @@ class mse_temporal_loss(LossFunctions):
 class SpikeTime(nn.Module):
     """Times of the first spikes beside the times they are to have: ``times, wanted = spiketime(
     spk_out, targets)``, both ``[B, C]``, or ``[F, B, C]`` with ``multi_spike``. Arguments: see
-    :class:`mse_temporal_loss`."""
+    :class:`mse_temporal_loss`.
+
+    Example:
+        >>> spikes = torch.zeros(20, 1, 2)
+        >>> spikes[3, 0, 0] = spikes[7, 0, 1] = 1.0
+        >>> times = snn.functional.SpikeTime()
+    """
 
     @arguments(**_TIMES)
     def __init__(
@@ -187,6 +198,11 @@ class ce_temporal_loss(LossFunctions):
 
     Here "mean" with ``weight`` divides by the weights' sum, as in torch's CrossEntropyLoss and in
     snnTorch.
+
+    Example:
+        >>> spikes = (torch.rand(20, 4, 10) < 0.2).float()
+        >>> snn.functional.ce_temporal_loss()(spikes, torch.tensor([0, 1, 2, 3])).shape
+        torch.Size([])
     """
 
     inverse: str = "negate"

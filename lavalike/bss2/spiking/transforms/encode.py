@@ -12,6 +12,11 @@ class PixelsToSpikeTimes(torch.nn.Module):
     """Brighter pixels spike earlier: ``tau log(x / (x - threshold))``, ``t_max`` for those that do
     not reach the threshold.
 
+    Example:
+        >>> encode = bss2.spiking.transforms.encode.PixelsToSpikeTimes()
+        >>> encode(torch.tensor([0.1, 0.9]))
+        tensor([1., 1.])
+
     Args:
         tau: default 20.
         threshold: of the pixel values, default 0.2.
@@ -39,6 +44,11 @@ class SpikeTimesToDense(torch.nn.Module):
     """Spike times (batch, neuron) to dense spikes (size, batch, neuron): a 1 in step
     ``int(t / bin_width)``; times beyond the last step are lost.
 
+    Example:
+        >>> encode = bss2.spiking.transforms.encode.SpikeTimesToDense(bin_width=0.1, size=10)
+        >>> encode(torch.tensor([[0.25, 0.5]])).shape
+        torch.Size([10, 1, 2])
+
     Args:
         bin_width: of a step, in the unit of the times.
         size: steps. Default 100.
@@ -61,6 +71,11 @@ class SpikeTimesToDense(torch.nn.Module):
 class CoordinatesToSpikes(torch.nn.Module):
     """Coordinates in 0..1, (batch, n), to one spike each at ``t_early + x (t_late - t_early)``, in
     a dense (seq_length, batch, n), float32.
+
+    Example:
+        >>> encode = bss2.spiking.transforms.encode.CoordinatesToSpikes(30, 2e-6, 26e-6)
+        >>> encode(torch.rand(4, 2)).shape
+        torch.Size([30, 4, 2])
 
     Args:
         seq_length: steps.
