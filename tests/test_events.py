@@ -171,6 +171,15 @@ def test_times_of_microseconds_survive_every_file(tmp_path_factory, rows):
         assert same(events.read(folder / name), event), name
 
 
+def test_a_file_that_is_written_again_is_never_half_of_one(tmp_path):
+    """A second name of the old file keeps what was in it: the new one takes its place whole."""
+    for name in ("e.npy", "e.csv", "e.bin"):
+        events.write(tmp_path / name, EVENT)
+        (tmp_path / f"old_{name}").hardlink_to(tmp_path / name)
+        events.write(tmp_path / name, Event([1], [1], [0], [0.0]))
+        assert same(events.read(tmp_path / f"old_{name}"), EVENT)
+
+
 def text(path: Path, content: str) -> Path:
     path.write_text(content)
     return path
@@ -619,6 +628,7 @@ def test_events_that_have_no_place_are_told():
     late = Event([5, 5], [2, 2], [1, 1], [1.6e12, 1.6e12 + 5])
     refused("start=None begins with the first", events.frames, late, 1.0)
     assert len(list(events.frames(late, 1.0, start=None))) == 6
+    refused("a time of 1e.300 steps is beyond", events.frames, Event([0], None, [0], [1e300]), 1.0)
     view = Frames([(one, 0), ("x", 1)], 1.0, (2, 3, 5))
     refused("Frames: item 0: x = 5", lambda: view[0])
     refused("item 1 is an Event, or a structured array of events or .*, got str", lambda: view[1])
