@@ -462,10 +462,6 @@ def changed(path: Path, new: Path, change) -> Path:
     return new
 
 
-def times_like(f, values):
-    f["spikes/times"][0] = np.array(values, np.float32)
-
-
 def outside(f):
     del f["labels"]
     f["labels"] = h5py.ExternalLink("other.h5", "/labels")
@@ -479,22 +475,31 @@ def outside(f):
             "labels: is not there; a file in the layout of SHD has",
         ),
         (outside, r"(labels|).*[Ll]ink"),
-        (lambda f: times_like(f, [0.0, 0.5]), "sample 0: 2 times and 3 units"),
-        (lambda f: times_like(f, [0.5, 0.25, 1.0]), "sample 0: t runs backwards, 1 times of 3"),
-        (lambda f: times_like(f, [0.5, np.nan, 1.0]), "sample 0: times: are finite"),
-        (
-            lambda f: f["spikes/units"].__setitem__(0, np.array([1, 700, 2], np.uint16)),
-            "sample 0: units: 700 is beyond the 700 there are",
-        ),
     ],
 )
 def test_damaged_spike_files_are_told(spoken, tmp_path, change, problem):
-    path = changed(spoken, tmp_path / "changed.h5", change)
+    refused(problem, events.SpikeFile, changed(spoken, tmp_path / "changed.h5", change))
 
-    def read():
-        return list(events.SpikeFile(path))
 
-    refused(problem, read)
+def test_damaged_samples_are_told(tmp_path):
+    """Each when it is read; of one file, as each opened has a child look through it."""
+    damage = [
+        ("times", [0.0, 0.5], "2 times and 3 units"),
+        ("times", [0.5, 0.25, 1.0], "t runs backwards, 1 times of 3"),
+        ("times", [0.5, np.nan, 1.0], "times: are finite"),
+        ("units", [1, 700, 2], "units: 700 is beyond the 700 there are"),
+    ]
+    path = tmp_path / "damaged.h5"
+    events.write_spike_file(path, [SPOKEN[0]] * 5)
+    with h5py.File(path, "r+") as f:
+        for k, (name, values, _) in enumerate(damage):
+            kind = np.float32 if name == "times" else np.uint16
+            f[f"spikes/{name}"][k] = np.array(values, kind)
+    file = events.SpikeFile(path)
+    for k, (_, _, problem) in enumerate(damage):
+        refused(f"sample {k}: {problem}", file.__getitem__, k)
+    refused("sample 0: 2 times", list, file)
+    assert same(file[4][0], SPOKEN[0][0])
 
 
 def test_foreign_and_cut_files_are_told(spoken, tmp_path):
