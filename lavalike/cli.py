@@ -296,10 +296,11 @@ def _run(args: argparse.Namespace) -> int:
     elif args.command == "report":
         from lavalike.report import report
 
-        _refuse(args, *_strange(args.file))
-        names = ("values", "steps", "input_shape", "dt", "convention")
-        options = {name: getattr(args, name) for name in names}
-        print(report(args.file, args.input, args.out, **options))
+        _check_options(args)
+        out = args.out or Path(f"{args.file.stem}.html")
+        _check_output(out, args.file, args.input, option="--out")
+        options = {n: getattr(args, n) for n in ("values", "steps", "input_shape", "dt")}
+        print(report(args.file, args.input, out, convention=args.convention, **options))
     elif args.command in ("compare", "check"):
         text, fine = _looked(args)
         print(text)
@@ -325,11 +326,12 @@ def _is_nir(path: Path) -> bool:
     return path.suffix.lower() == ".nir"
 
 
-def _strange(path: Path) -> tuple[tuple[str, ...], str]:
-    """Options that a network's kind of file has no use for, and the kind."""
-    if _is_nir(path):
-        return ("input_shape", "exact", "values"), "a .nir file"
-    return ("dt", "convention"), "a .net file"
+def _check_options(args: argparse.Namespace) -> None:
+    """InputError for options that the network's kind of file has no use for."""
+    if _is_nir(args.file):
+        _refuse(args, ("input_shape", "exact", "values"), "a .nir file")
+    else:
+        _refuse(args, ("dt", "convention"), "a .net file")
 
 
 def _refuse(args: argparse.Namespace, names: Sequence[str], kind: str) -> None:
@@ -343,7 +345,7 @@ def _refuse(args: argparse.Namespace, names: Sequence[str], kind: str) -> None:
 
 def _network(args: argparse.Namespace) -> Any:
     """The network of the file; InputError for options that its kind of file has no use for."""
-    _refuse(args, *_strange(args.file))
+    _check_options(args)
     if _is_nir(args.file):
         from netx.nir import from_nir
 
