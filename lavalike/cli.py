@@ -157,7 +157,20 @@ def _parser() -> argparse.ArgumentParser:
         "--of",
         help="what of a Recording, or which connection of a network (default: all, the only)",
     )
-    draw.add_argument("--sample", type=int, default=0, help="which of a batch (default: 0)")
+    draw.add_argument(
+        "--sample",
+        type=int,
+        help="which of a batch: of a Recording (default: 0), or of an array (batch, *shape, time) (default: it has no batch)",
+    )
+    draw.add_argument(
+        "--order",
+        help="the columns of a file of events that does not name them, as txyp (default: its names)",
+    )
+    draw.add_argument(
+        "--unit",
+        type=float,
+        help="seconds of a 1 in the times of events, as 1e-3 (default: as the file says, else 1e-6)",
+    )
     page = commands.add_parser(
         "report", help="a network and a run of it as one HTML page: layers, graph, activity, energy"
     )
@@ -269,15 +282,16 @@ def _run(args: argparse.Namespace) -> int:
     elif args.command == "plot":
         from lavalike.commands.picture import picture
 
-        network = args.file.suffix.lower() in (".net", ".nir")
-        if args.sample < 0:
+        if args.sample is not None and args.sample < 0:
             raise InputError(f"--sample is >= 0, got {args.sample}")
-        picture(
-            args.file,
-            args.out,
-            _network(args) if network else None,
-            *(args.kind, args.of, args.sample, None if network else args.dt),
-        )
+        _check_output(args.out, args.file, option="--out")
+        network = None
+        if args.file.suffix.lower() in (".net", ".nir"):
+            network, args.dt = _network(args), None
+        else:
+            _refuse(args, ("input_shape", "convention"), "no network")
+        given = (args.kind, args.of, args.sample, args.dt, args.order, args.unit)
+        picture(args.file, args.out, network, *given)
         print(args.out)
     elif args.command == "report":
         from lavalike.report import report
@@ -302,7 +316,7 @@ def _looked(args: argparse.Namespace) -> tuple[str, bool]:
     if args.command == "compare":
         from lavalike.commands.compare import compare
 
-        return compare(args.first, args.file, args.input)
+        return compare(args.first, args.file, args.input, progress=sys.stderr.isatty())
     from lavalike.commands.check import check
 
     return check(args.target, args.backend, args.model)
@@ -313,14 +327,19 @@ def _is_nir(path: Path) -> bool:
 
 
 def _check_options(args: argparse.Namespace) -> None:
-    """InputError for options that the file's kind has no use for."""
-    nir = _is_nir(args.file)
-    strange = ("input_shape", "exact", "values") if nir else ("dt", "convention")
-    for name in strange:
-        if getattr(args, name, None):
+    """InputError for options that the network's kind of file has no use for."""
+    if _is_nir(args.file):
+        _refuse(args, ("input_shape", "exact", "values"), "a .nir file")
+    else:
+        _refuse(args, ("dt", "convention"), "a .net file")
+
+
+def _refuse(args: argparse.Namespace, names: Sequence[str], kind: str) -> None:
+    for name in names:
+        given = getattr(args, name, None)
+        if given is not None and given is not False:
             raise InputError(
-                f"--{name.replace('_', '-')}: {args.file} is a {'.nir' if nir else '.net'} file, which has no use for it; "
-                "leave it out"
+                f"--{name.replace('_', '-')}: {args.file} is {kind}, which has no use for it; leave it out"
             )
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from lavalike.arguments import PATH, arguments, did_you_mean, instance
 from lavalike.atomic import draft
 from lavalike.errors import InputError, InputTypeError, MissingFileError
+from lavalike.extras import needed
 
 if TYPE_CHECKING:
     import torch
@@ -22,14 +23,8 @@ SOME = 5  # names in a message
 
 
 def _safetensors() -> Any:
-    try:
-        import safetensors.torch
-    except ModuleNotFoundError as e:
-        raise ModuleNotFoundError(
-            "weights in safetensors files need safetensors: pip install 'lavalike[weights]'",
-            name=e.name,
-        ) from e
-    return safetensors
+    needed("safetensors.torch", "lavalike.weights", "weights")
+    return needed("safetensors", "lavalike.weights", "weights")
 
 
 @arguments(path=PATH, module=MODULE)
@@ -44,7 +39,7 @@ def save_weights(path: str | os.PathLike[str], module: torch.nn.Module) -> None:
 
     Raises:
         InputTypeError: the state of a module is no tensor (``get_extra_state``).
-        ModuleNotFoundError: safetensors is not installed; it names the extra.
+        MissingExtraError: safetensors is not installed; it names the extra.
 
     Example::
 
@@ -77,7 +72,7 @@ def load_weights(path: str | os.PathLike[str], module: torch.nn.Module) -> None:
         MissingFileError: there is no file.
         InputError: the file is damaged or of another kind; names are missing or too many; a shape
             or a dtype is another. The module is as before.
-        ModuleNotFoundError: safetensors is not installed; it names the extra.
+        MissingExtraError: safetensors is not installed; it names the extra.
     """
     safetensors = _safetensors()
     import torch

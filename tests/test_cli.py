@@ -12,12 +12,14 @@ import numpy as np
 import pytest
 import torch
 
+import lavalike as lv
 import netx
-from lavalike import doctor, fused, slayer
+from lavalike import doctor, events, fused, slayer
 from lavalike.backends import get_backend
 from lavalike.cli import main
 from lavalike.demo.data import Data, mnist_data, yin_yang, yin_yang_class
 from lavalike.demo.run import demo, report, work
+from tests.conftest import ROOT
 
 
 @pytest.fixture
@@ -266,6 +268,232 @@ def test_the_mnist_reader(tmp_path):
     assert data.classes == 10
 
 
+# -- plot, report ----------------------------------------------------------------------------------
+
+NIR = ROOT / "tests/data/nir/lif_norse.nir"
+
+
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory):
+    """A folder of files that plot and report take, and of others."""
+    pytest.importorskip("matplotlib")
+    folder = tmp_path_factory.mktemp("seen")
+    rng = np.random.default_rng(0)
+    spikes = (rng.random((2, 6, 12)) < 0.5).astype(np.int8)
+    spikes[1] = 0
+    spikes[1, 0, :3] = 1
+    np.save(folder / "batch.npy", spikes)
+    np.save(folder / "spikes.npy", spikes[0])
+    np.save(folder / "values.npy", rng.normal(size=(2, 5)))
+    np.save(folder / "complex.npy", np.ones((2, 3), complex))
+    np.save(folder / "number.npy", np.float64(1))
+    np.save(folder / "one.npy", np.ones((1, 8)))
+    event = events.Event([3, 4], [7, 7], [1, 0], [0.0, 1.5])
+    events.write(folder / "events.npy", event)
+    events.write(folder / "events.csv", event)
+    (folder / "bare.csv").write_text("0,3,7,1\n1500,4,7,0\n")
+    process = lv.proc.Sigma(shape=(3,))
+    recorded = lv.simulate(process, {"a_in": np.ones((2, 3, 4))}, record=["sigma"])
+    recorded.save(folder / "run.h5")
+    events.write_spike_file(folder / "shd.h5", [(events.Event([1], None, [0], [1.0]), 0)])
+    params = {"threshold": 0.3, "current_decay": 0.5, "voltage_decay": 0.1}
+    blocks = [slayer.block.cuba.Dense(params, *sizes) for sizes in ((6, 5), (5, 3))]
+    slayer.export_hdf5(blocks, folder / "two.net")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("words", "draws"),
+    [
+        ("spikes.npy", [("raster", (6, 12))]),
+        ("spikes.npy --kind activity --dt 0.001", [("activity", (6, 12))]),
+        ("values.npy", [("traces", (2, 5))]),
+        ("batch.npy --sample 1 --kind raster", [("raster", (6, 12))]),
+        ("events.npy", [("raster", 2)]),
+        ("events.csv --kind raster", [("raster", 2)]),
+        ("bare.csv --order txyp --unit 1e-3", [("raster", 2)]),
+        ("run.h5 --of s_out --sample 1 --kind traces", [("traces", 2)]),
+        ("run.h5 --kind activity", [("activity", 2)]),
+        ("run.h5 --kind activity --of sigma", [("activity", 2)]),
+        ("run.h5 --of sigma", []),
+        ("two.net --of layers[1].synapse", [("weights", "Network.layers[1].synapse")]),
+        (
+            "two.net --of layers[0].synapse --kind connectivity",
+            [("connectivity", "Network.layers[0].synapse")],
+        ),
+        (f"{NIR} --dt 1e-4", [("weights", "Network.layers['0']")]),
+    ],
+)
+def test_plot_draws_what_a_file_holds(seen, words, draws, tmp_path, monkeypatch, capsys):
+    from lavalike import plot
+
+    monkeypatch.chdir(seen)
+    drawn = []
+
+    def noted(name, draw):
+        def call(data, **kwargs):
+            size = getattr(data, "path", None) or getattr(data, "shape", None) or len(data)
+            drawn.append((name, size))
+            return draw(data, **kwargs)
+
+        return call
+
+    for name in ("raster", "traces", "activity", "weights", "connectivity"):
+        monkeypatch.setattr(plot, name, noted(name, getattr(plot, name)))
+    out = tmp_path / "picture.png"
+    assert main(["plot", *words.split(), "--out", str(out)]) == 0
+    assert drawn == draws
+    assert out.read_bytes().startswith(b"\x89PNG")
+    assert capsys.readouterr() == (f"{out}\n", "")
+
+
+def test_an_array_that_is_a_batch_is_drawn_by_sample(seen, monkeypatch, tmp_path):
+    from lavalike import plot
+
+    took = []
+    monkeypatch.setattr(plot, "raster", lambda data, **_: took.append(data) or plot.traces(data))
+    file = str(seen / "batch.npy")
+    assert main(["plot", file, "--sample", "1", "--out", str(tmp_path / "p.svg")]) == 0
+    np.testing.assert_array_equal(took[0], np.load(file)[1])
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("spikes.npy --of v", "--of v: spikes.npy is an array without names; leave it out"),
+        (
+            "spikes.npy --kind weights",
+            "--kind weights: of networks; spikes.npy is drawn as raster, traces",
+        ),
+        ("spikes.npy --input-shape 1 2 3", "--input-shape: spikes.npy is no network"),
+        ("spikes.npy --convention norse", "--convention: spikes.npy is no network"),
+        ("spikes.npy --unit 1", "--unit 1.0: spikes.npy is an array"),
+        ("spikes.npy --dt 0", "dt is a number > 0"),
+        ("spikes.npy --sample -1", "--sample is >= 0"),
+        (
+            "batch.npy --sample 2",
+            "--sample 2: batch.npy has shape (2, 6, 12); (batch, *shape, time)",
+        ),
+        ("spikes.npy --out .", "--out .: cannot be written: . is a folder"),
+        ("spikes.npy --out none/p.png", "--out none/p.png: cannot be written: none is no folder"),
+        ("spikes.npy --out spikes.npy", "--out spikes.npy is what is read"),
+        ("spikes.npy --out picture", "--out picture: its suffix says the format"),
+        ("spikes.npy --out p.xyz", "--out p.xyz: cannot be written: Format 'xyz' is not supported"),
+        ("complex.npy", "data is an array (*shape, time)"),
+        ("number.npy", "data has shape (); expected (*shape, time)"),
+        ("none.npy", "none.npy: not an npy file"),
+        ("bare.csv", "give order="),
+        ("bare.csv --order zz", "order is the columns' letters"),
+        ("events.csv --order xypt", "its header 'x,y,p,t_us' names the columns"),
+        ("events.csv --of x", "--of x: events.csv holds events; leave it out"),
+        ("events.csv --sample 0", "--sample 0: events.csv holds events"),
+        ("events.npy --dt 1e-3", "--dt 0.001: events.npy holds events"),
+        ("events.csv --kind traces", "--kind traces: events are drawn as a raster"),
+        ("run.h5 --of w", "'w' was not recorded"),
+        ("run.h5 --kind raster", "data holds Sigma.s_out, Sigma.sigma; say which"),
+        ("run.h5 --sample 2", "sample=2, and the batch is of 2"),
+        ("run.h5 --kind activity --sample 0", "--sample 0: activity is the mean of the batch"),
+        ("run.h5 --order tx", "--order tx: run.h5 is a Recording"),
+        ("shd.h5", "a saved Recording an .h5"),
+        ("two.net", "--of: name a connection of two.net: layers[0].synapse, layers[1].synapse"),
+        ("two.net --of layers[0].synapsi", "did you mean 'layers[0].synapse'?"),
+        ("two.net --kind raster", "--kind raster: two.net is a network"),
+        ("two.net --sample 1", "--sample 1: two.net is a network"),
+        ("two.net --dt 1", "--dt: two.net is a .net file"),
+        (f"{NIR}", "dt: is missing"),
+        (f"{NIR} --dt 1e-4 --input-shape 1 1 1", "is a .nir file, which has no use for it"),
+        ("none.net", "none.net: there is no such file"),
+        (".", ".: is a folder"),
+    ],
+)
+def test_plot_says_in_one_line_what_it_cannot_draw(seen, words, says, monkeypatch, capsys):
+    monkeypatch.chdir(seen)
+    before = sorted(seen.iterdir())
+    out = [] if "--out" in words else ["--out", "picture.png"]
+    assert main(["plot", *words.split(), *out]) == 2
+    said = capsys.readouterr().err
+    assert says in said
+    assert said.startswith("lavalike: ")
+    assert said.count("\n") == 1
+    assert sorted(seen.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("words", "title", "ran"),
+    [
+        ("two.net --input batch.npy", "two.net", "12 steps, 2 samples, fixed_pt on the numba"),
+        (f"{NIR} --input one.npy --dt 1e-4", NIR.name, "8 steps, floating_pt on the numba backend"),
+    ],
+)
+def test_report_of_a_file_runs_it_as_run_does(
+    seen, words, title, ran, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(seen)
+    out = tmp_path / "page.html"
+    assert main(["report", *words.split(), "--out", str(out)]) == 0
+    assert capsys.readouterr() == (f"{out}\n", "")
+    text = out.read_text("utf-8")
+    assert f"<h1>{title}</h1>" in text
+    assert f'<p class="sub">{ran}' in text
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("two.net --input none.npy", "none.npy: not an npy file"),
+        ("two.net --input complex.npy", "dtype complex128; expected real numbers"),
+        ("two.net --input spikes.npy --steps 0", "steps is an integer >= 1"),
+        ("two.net --input spikes.npy --steps 13", "input has 12 steps, the run 13"),
+        ("two.net --input spikes.npy --dt 1", "--dt: two.net is a .net file"),
+        ("two.net --input spikes.npy --convention nir", "--convention: two.net is a .net file"),
+        ("two.net --input spikes.npy --input-shape 1 1 1", "input_shape=(1, 1, 1), but"),
+        ("two.net --input spikes.npy --out .", "--out .: cannot be written: . is a folder"),
+        (
+            "two.net --input spikes.npy --out none/p.html",
+            "none/p.html: cannot be written: none is no folder",
+        ),
+        ("two.net --input spikes.npy --out spikes.npy", "--out spikes.npy is what is read"),
+        ("two.net --input spikes.npy --out two.net", "--out two.net is what is read"),
+        ("spikes.npy --input spikes.npy", "spikes.npy: not a readable HDF5 file"),
+        ("none.net --input spikes.npy", "none.net: there is no such file"),
+        (f"{NIR} --input one.npy", "dt: is missing"),
+        (f"{NIR} --input one.npy --dt 0", "dt is a number > 0"),
+        (f"{NIR} --input one.npy --dt 1e-4 --values", "--values: "),
+        (f"{NIR} --input one.npy --dt 1e-4 --convention nors", "did you mean 'norse'?"),
+        (f"{NIR} --input spikes.npy --dt 1e-4", "(6, 12); expected (1, 'time')"),
+    ],
+)
+def test_report_says_in_one_line_what_it_cannot_tell_of(seen, words, says, monkeypatch, capsys):
+    monkeypatch.chdir(seen)
+    before = {p: p.stat().st_mtime_ns for p in seen.iterdir()}
+    assert main(["report", *words.split()]) == 2
+    said = capsys.readouterr().err
+    assert says in said
+    assert said.startswith("lavalike: ")
+    assert said.count("\n") == 1
+    assert {p: p.stat().st_mtime_ns for p in seen.iterdir()} == before
+
+
+def test_every_command_has_help(capsys):
+    for command in (
+        "demo",
+        "run",
+        "info",
+        "sign",
+        "compare",
+        "check",
+        "new",
+        "plot",
+        "report",
+        "doctor",
+        "warm",
+    ):
+        with pytest.raises(SystemExit) as e:
+            main([command, "--help"])
+        assert e.value.code == 0
+        assert capsys.readouterr().out.startswith(f"usage: lavalike {command} ")
+
+
 # -- check, compare, new ---------------------------------------------------------------------------
 
 PROGRAM = """
@@ -337,6 +565,21 @@ def test_compare_says_where_a_network_and_a_file_or_two_files_differ(program, tm
     assert "first difference: layer 1" in capsys.readouterr().out
 
 
+def test_compare_shows_how_far_it_is_in_a_terminal(program, tmp_path, monkeypatch, capsys):
+    from lavalike.commands.targets import named
+
+    slayer.export_hdf5(named(f"{program}:net"), tmp_path / "a.net")
+    words = ["compare", f"{program}:net", str(tmp_path / "a.net")]
+    assert main(words) == 0
+    plain = capsys.readouterr()
+    assert plain.err == ""
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    assert main(words) == 0
+    shown = capsys.readouterr()
+    assert shown.out == plain.out
+    assert "compare: 100%" in shown.err
+
+
 def test_check_holds_files_processes_and_models_to_their_rules(program, net_file, capsys):
     assert main(["check", str(net_file)]) == 0
     found = rows(capsys.readouterr().out)
@@ -382,6 +625,10 @@ def test_a_file_that_lavas_loader_would_have_clipped_fails_the_check(tmp_path, c
         (["check", "none.py:x"], "no such file"),
         (["check", "none.net"], "there is no such file"),
         (["check", "none.net", "--model", "M"], "--model=M needs program.py:NAME"),
+        (["check", "PROGRAM:lif", "--model", "net"], "a ProcessModel is expected, this is [Dense("),
+        (["check", "PROGRAM:lif", "--backend", "numa"], "did you mean 'numba'?"),
+        (["check", "a.nir"], "a.nir: a .nir file; a .net file is expected"),
+        (["compare", "a.nir", "b.net"], "a.nir: a .nir file; a .net file is expected"),
         (["compare", "a.net", "b.net", "--input", "x.npy"], "for a trained network"),
         (["new", "class"], "the folder's name is the package's"),
         (["new", "full"], "is there already"),

@@ -171,6 +171,15 @@ def test_times_of_microseconds_survive_every_file(tmp_path_factory, rows):
         assert same(events.read(folder / name), event), name
 
 
+def test_a_file_that_is_written_again_is_never_half_of_one(tmp_path):
+    """A second name of the old file keeps what was in it: the new one takes its place whole."""
+    for name in ("e.npy", "e.csv", "e.bin"):
+        events.write(tmp_path / name, EVENT)
+        (tmp_path / f"old_{name}").hardlink_to(tmp_path / name)
+        events.write(tmp_path / name, Event([1], [1], [0], [0.0]))
+        assert same(events.read(tmp_path / f"old_{name}"), EVENT)
+
+
 def text(path: Path, content: str) -> Path:
     path.write_text(content)
     return path
@@ -453,10 +462,6 @@ def changed(path: Path, new: Path, change) -> Path:
     return new
 
 
-def times_like(f, values):
-    f["spikes/times"][0] = np.array(values, np.float32)
-
-
 def outside(f):
     del f["labels"]
     f["labels"] = h5py.ExternalLink("other.h5", "/labels")
@@ -470,22 +475,31 @@ def outside(f):
             "labels: is not there; a file in the layout of SHD has",
         ),
         (outside, r"(labels|).*[Ll]ink"),
-        (lambda f: times_like(f, [0.0, 0.5]), "sample 0: 2 times and 3 units"),
-        (lambda f: times_like(f, [0.5, 0.25, 1.0]), "sample 0: t runs backwards, 1 times of 3"),
-        (lambda f: times_like(f, [0.5, np.nan, 1.0]), "sample 0: times: are finite"),
-        (
-            lambda f: f["spikes/units"].__setitem__(0, np.array([1, 700, 2], np.uint16)),
-            "sample 0: units: 700 is beyond the 700 there are",
-        ),
     ],
 )
 def test_damaged_spike_files_are_told(spoken, tmp_path, change, problem):
-    path = changed(spoken, tmp_path / "changed.h5", change)
+    refused(problem, events.SpikeFile, changed(spoken, tmp_path / "changed.h5", change))
 
-    def read():
-        return list(events.SpikeFile(path))
 
-    refused(problem, read)
+def test_damaged_samples_are_told(tmp_path):
+    """Each when it is read; of one file, as each opened has a child look through it."""
+    damage = [
+        ("times", [0.0, 0.5], "2 times and 3 units"),
+        ("times", [0.5, 0.25, 1.0], "t runs backwards, 1 times of 3"),
+        ("times", [0.5, np.nan, 1.0], "times: are finite"),
+        ("units", [1, 700, 2], "units: 700 is beyond the 700 there are"),
+    ]
+    path = tmp_path / "damaged.h5"
+    events.write_spike_file(path, [SPOKEN[0]] * 5)
+    with h5py.File(path, "r+") as f:
+        for k, (name, values, _) in enumerate(damage):
+            kind = np.float32 if name == "times" else np.uint16
+            f[f"spikes/{name}"][k] = np.array(values, kind)
+    file = events.SpikeFile(path)
+    for k, (_, _, problem) in enumerate(damage):
+        refused(f"sample {k}: {problem}", file.__getitem__, k)
+    refused("sample 0: 2 times", list, file)
+    assert same(file[4][0], SPOKEN[0][0])
 
 
 def test_foreign_and_cut_files_are_told(spoken, tmp_path):
@@ -619,6 +633,7 @@ def test_events_that_have_no_place_are_told():
     late = Event([5, 5], [2, 2], [1, 1], [1.6e12, 1.6e12 + 5])
     refused("start=None begins with the first", events.frames, late, 1.0)
     assert len(list(events.frames(late, 1.0, start=None))) == 6
+    refused("a time of 1e.300 steps is beyond", events.frames, Event([0], None, [0], [1e300]), 1.0)
     view = Frames([(one, 0), ("x", 1)], 1.0, (2, 3, 5))
     refused("Frames: item 0: x = 5", lambda: view[0])
     refused("item 1 is an Event, or a structured array of events or .*, got str", lambda: view[1])

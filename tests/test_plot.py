@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import lavalike as lv
-from lavalike import plot
+from lavalike import Recording, plot
 from lavalike.errors import InputError, InputTypeError, MissingExtraError, NotRecordedError
 from lavalike.plot import canvas
 from lavalike.plot.raster import dense_image, sparse_image
@@ -124,6 +124,8 @@ def test_events_have_times_and_colours_of_their_own(ax):
     with pytest.raises(InputTypeError, match="dt is of arrays and Recordings; events have none"):
         plot.raster(io.Event([4], None, [0], [0]), dt=1.0)
     assert dots(plot.raster(io.Event([], None, [], []))) == []
+    late = plot.raster(io.Event([4, 2], None, [0, 0], [1.6e12, 1.6e12 + 50]))  # from an epoch
+    assert late.get_xlim() == (1.6e12 - 1, 1.6e12 + 51)
 
 
 def test_too_many_spikes_are_an_image_that_counts_them(ax, monkeypatch):
@@ -144,6 +146,9 @@ def test_an_image_of_events(ax, monkeypatch):
     plot.raster(io.Event([0, 0, 1, 2], None, [0, 0, 0, 0], [0, 4, 6, 10]), ax=ax)
     assert ax.images[0].get_array().tolist() == [[2, 0], [0, 1], [0, 1]]
     assert ax.images[0].get_extent() == [0, 10, -0.5, 2.5]
+    far = 2**31 - 1  # of an address: its pixel has more bits than 32
+    wide = plot.raster(io.Event([far] * 3, [0, 1, far], [0] * 3, [0, 4, 10]))
+    assert wide.images[0].get_array().tolist() == [[2, 0], [0, 0], [0, 1]]
 
 
 @pytest.mark.parametrize("bins", [(1, 1), (3, 2), (7, 5), (64, 64)])
@@ -268,6 +273,27 @@ def test_what_has_no_synapses_of_its_own_is_refused_with_the_remedy():
         plot.connectivity(conv)
     with pytest.raises(InputError, match=r"Net\) is no connection; .*to_mermaid"):
         plot.connectivity(Net())
+
+
+def test_weights_that_are_no_plain_numbers(ax):
+    least = plot.weights(np.array([[1, -128]], np.int8), kind="matrix", ax=ax)
+    assert least.images[0].get_clim() == (-128, 128)
+    flags = plot.weights(np.array([True, False, True]))
+    assert flags.patches[0].get_data().values.tolist() == [1, 2]
+    for bad in (np.nan, np.inf):
+        with pytest.raises(InputError, match="weights: data: 1 of 2 are NaN or infinite"):
+            plot.weights(np.array([[1, bad]]), kind="matrix")
+
+
+def test_complex_values_are_refused_not_drawn_by_half():
+    net = Net()
+    net.z = lv.Var((2,), init=np.array([1j, 2]))
+    rec = Recording(net, {net.z: np.ones((3, 1, 2)) * 1j}, False, None)
+    for draw in (plot.traces, plot.raster, plot.activity, Recording.plot):
+        with pytest.raises(InputError, match=r"data\[z\] is an array of real numbers"):
+            draw(rec)
+    with pytest.raises(InputError, match=r"weights: Net.z is an array of real numbers"):
+        plot.weights(net.z)
 
 
 # -- regions and films -----------------------------------------------------------------------------

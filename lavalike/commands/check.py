@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from lavalike.arguments import shown
+from lavalike.backends import get_backend
 from lavalike.commands import targets
 from lavalike.errors import ConformanceError, InputError, LavalikeError, NetFileError
 from lavalike.model import ProcessModel
@@ -19,7 +21,6 @@ from lavalike.testing import check_model, check_process
 from lavalike.text import table
 
 Row = tuple[str, bool, str]  # rule, whether it is kept, what was found
-STEPS = 16
 STEPS = 16
 PRECISIONS: tuple[Precision, ...] = ("fixed_pt", "floating_pt")
 
@@ -33,6 +34,8 @@ def check(target: str, backends: list[str], model: str | None = None) -> tuple[s
         backends: by which the graph is run.
         model: name of a ProcessModel beside the process, to be checked instead of the backends'.
     """
+    for name in backends:
+        get_backend(name)
     if targets.is_object(target):
         rows = _object(target, backends, model)
     elif model is not None:
@@ -63,7 +66,7 @@ def _object(target: str, backends: list[str], model: str | None) -> Iterator[Row
         return
     kind = targets.named(f"{target.rpartition(':')[0]}:{model}")
     if not (isinstance(kind, type) and issubclass(kind, ProcessModel)):
-        raise InputError(f"--model {model}: a ProcessModel is expected, this is {kind!r:.60}")
+        raise InputError(f"--model {model}: a ProcessModel is expected, this is {shown(kind)}")
     yield _kept(f"{model} keeps a model's rules", lambda: check_model(process, kind))
 
 
@@ -73,7 +76,7 @@ def _file(path: Path, backends: list[str]) -> Iterator[Row]:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", netx.NetFileWarning)  # the exact reading says the same
-        net = netx.hdf5.Network(path)
+        net = targets.network(path)
     yield "can be read", True, f"{len(net)} layers, {'lavalike' if net.ours else 'lava-dl'}'s"
     try:
         netx.hdf5.Network(path, exact=True)

@@ -15,17 +15,21 @@ from lavalike.process.process import walk
 from lavalike.text import table
 
 
-def compare(first: str, second: Path, x: Path | None) -> tuple[str, bool]:
+def compare(
+    first: str, second: Path, x: Path | None, *, progress: bool = False
+) -> tuple[str, bool]:
     """What differs between ``first`` and the file ``second``, as text, and whether nothing does.
 
     Args:
         first: ``program.py:NAME`` of a trained network, which is run beside the file layer by layer
             (:func:`netx.compare`), or another file, whose numbers are compared one by one.
         x: an npy file, (batch, \\*shape, time), that the trained network is run on.
+        progress: show how far that is. Default False.
     """
     if targets.is_object(first):
         net = targets.named(first)
-        found = netx.compare(net, second, None if x is None else targets.array(x))
+        given = None if x is None else targets.array(x)
+        found = netx.compare(net, second, given, progress=progress)
         return str(found), found.equal
     if x is not None:
         raise InputError(
@@ -35,7 +39,7 @@ def compare(first: str, second: Path, x: Path | None) -> tuple[str, bool]:
 
 
 def _files(first: Path, second: Path) -> tuple[str, bool]:
-    nets = [netx.hdf5.Network(path) for path in (first, second)]
+    nets = [targets.network(path) for path in (first, second)]
     rows = differences(*nets)
     if not rows:
         return "equal", True

@@ -80,6 +80,17 @@ def _line(e: BaseException) -> str:
     return " ".join(str(e).split())
 
 
+def network(path: Path) -> Any:
+    """The network of a .net file; InputError for a .nir file, whose looks are others'."""
+    import netx
+
+    if path.suffix.lower() == ".nir":
+        raise InputError(
+            f"{path}: a .nir file; a .net file is expected (lavalike info says what a .nir file holds)"
+        )
+    return netx.hdf5.Network(path)
+
+
 def array(path: Path) -> np.ndarray:
     """The array in an npy file; InputError where it holds none."""
     try:

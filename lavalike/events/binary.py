@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import os
 import warnings
-from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
+from lavalike.atomic import write_atomically
 from lavalike.errors import InputError
 from lavalike.events.event import Event, whole
 from lavalike.events.table import content, made
@@ -109,6 +110,9 @@ def write(filename: str | os.PathLike[str], event: Event, kind: int) -> None:
             )
         word = word << bits | value
     size = sum(bits for _, bits in layout) // 8
-    Path(filename).write_bytes(
-        word.astype(">i8").view(np.uint8).reshape(-1, 8)[:, 8 - size :].tobytes()
-    )
+    data = word.astype(">i8").view(np.uint8).reshape(-1, 8)[:, 8 - size :].tobytes()
+
+    def fill(f: BinaryIO) -> None:
+        f.write(data)
+
+    write_atomically(filename, fill)

@@ -11,7 +11,7 @@ import numpy as np
 
 from lavalike.arguments import FLAG, Rule, arguments, choice, integer, optional, real, sequence
 from lavalike.errors import InputError, InputTypeError
-from lavalike.events.event import MAX_BYTES, MODES, Event
+from lavalike.events.event import MAX_BYTES, MODES, Event, whole
 from lavalike.events.table import from_structured
 
 EDGE = 1e-6  # of a step: so much before a step's begin, a time counts as that begin
@@ -82,7 +82,7 @@ def _binned(
             f"{where}: t = {event.t[early[0]]:.10g} ms of event {early[0]} is before start=0; {early.size} events are. start=None begins "
             "with the first event"
         )
-    step = np.floor((event.t - first) / dt + EDGE).astype(np.int64)
+    step = whole(np.floor((event.t - first) / dt + EDGE))
     if steps is None:
         count = int(step.max(initial=-1)) + 1
         if 4 * count * c * h * w > MAX_BYTES:

@@ -60,7 +60,7 @@ def animate(
         film = plot.animate(rec, of="camera.out", dt=1e-3)
     """
     if is_events(data):
-        return events(data, canvas.axes("animate", ax, SQUARE), rate, repeat)
+        return events(data, canvas.axes("animate", ax, SQUARE), rate, repeat, eager=False)
     one = series("animate", data, of, sample)
     time = one.values.shape[1]
     scale, label = canvas.scaled(dt, time)
@@ -164,5 +164,5 @@ def events(event: Any, ax: Any, rate: float, repeat: bool = True, eager: bool = 
 def picture(event: Any, chosen: np.ndarray) -> np.ndarray:
     """(height, width, 3): the chosen events on white, a colour a channel, later ones above."""
     made = np.ones((event.y.max(initial=0) + 1, event.x.max(initial=0) + 1, 3))
-    made[event.y[chosen], event.x[chosen]] = channel_colours(event.c)[chosen]
+    made[event.y[chosen], event.x[chosen]] = channel_colours(event.c[chosen])
     return made

@@ -81,8 +81,8 @@ def raster(
             rows, times = np.nonzero(dense)  # type: ignore[arg-type]  # one of them
             found = Points((times + steps[0] + 0.5) * scale, rows, count, steps)
         _marks(ax, found, count, color)
-    pad = 0.02 * (steps[1] - steps[0]) if dense is None else 0.0
-    ax.set_xlim((steps[0] - pad) * scale, (steps[1] + pad) * scale or 1.0)
+    pad = 0.02 * (steps[1] - steps[0] or 1.0) if dense is None else 0.0
+    ax.set_xlim((steps[0] - pad) * scale, (steps[1] + pad) * scale)
     ax.set_ylim(-0.5, count - 0.5)
     ax.set_xlabel(label)
     ax.set_ylabel(found.label if found is not None else "neuron")
@@ -164,13 +164,13 @@ def sparse_image(
     bins: tuple[int, int],
 ) -> tuple[np.ndarray, float, int]:
     """:func:`dense_image` of points, whose fields are parts of ``span``."""
-    high = math.ceil(count / bins[1])
-    shape = math.ceil(count / high), bins[0]
+    high = -(-count // bins[1])  # exactly: rows may be more than floats count
+    shape = -(-count // high), bins[0]
     wide = (span[1] - span[0]) / bins[0] or 1.0
     out = np.zeros(math.prod(shape), np.int64)
     for at in range(0, len(times), CHUNK):
         column = ((times[at : at + CHUNK] - span[0]) / wide).astype(np.int32)
-        row = rows[at : at + CHUNK].astype(np.int32) // np.int32(high)
+        row = (rows[at : at + CHUNK] // high).astype(np.int32)
         out += np.bincount(
             row * np.int32(shape[1]) + np.minimum(column, bins[0] - 1), minlength=len(out)
         )

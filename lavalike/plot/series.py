@@ -120,8 +120,8 @@ def _recorded(who: str, data: Any, of: Any, sample: int) -> Series:
     if data and not len(data.steps):
         raise NotRecordedError(f"{who}: the Recording holds no step; simulate more of them")
     key = _key(who, data, of)
-    values = np.asarray(data[key])
     name = data.called(key)
+    values = plain(who, data[key], f"data[{name}]")
     if not data.batched:
         if sample:
             raise InputError(f"{who}: sample={sample}, and the Recording has no batch")
@@ -143,7 +143,7 @@ def points(who: str, event: Any) -> Points:
     width = int(x.max(initial=0)) + 1
     rows = x if y is None else np.asarray(y) * width + x
     t = np.asarray(event.t, np.float64)
-    span = (float(t.min(initial=0.0)), float(t.max(initial=0.0)))
+    span = (float(t.min()), float(t.max())) if len(t) else (0.0, 0.0)
     label = "x" if y is None else f"pixel (y x {width} + x)"
     return Points(t, rows, int(rows.max(initial=0)) + 1, span, label, c)
 

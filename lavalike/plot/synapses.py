@@ -34,7 +34,7 @@ def weights(data: Any, *, kind: str = "histogram", bins: int = 60, ax: Any = Non
     Returns:
         The axes.
 
-    Raises InputError for what has no weights, or no matrix of them.
+    Raises InputError for what has no weights, or no matrix of them, and for NaN and infinity.
 
     Example::
 
@@ -44,13 +44,18 @@ def weights(data: Any, *, kind: str = "histogram", bins: int = 60, ax: Any = Non
     name, values = _weights("weights", data)
     if not values.size:
         raise InputError(f"weights: {name or 'data'} has no elements, shape {values.shape}")
+    if not np.isfinite(values).all():
+        lost = values.size - np.count_nonzero(np.isfinite(values))
+        raise InputError(f"weights: {name or 'data'}: {lost} of {values.size} are NaN or infinite")
+    if values.dtype.kind == "b":
+        values = values.astype(np.uint8)
     if kind == "matrix" and values.ndim != 2:
         raise InputError(
             f"weights: {name or 'data'} has shape {values.shape}, and kind='matrix' draws two axes, (outputs, inputs)"
         )
     ax = canvas.axes("weights", ax, SQUARE if kind == "matrix" else canvas.SIZE)
     if kind == "matrix":
-        most = float(np.abs(values).max()) or 1.0
+        most = max(-float(values.min()), float(values.max())) or 1.0
         image = ax.imshow(
             values, cmap="RdBu_r", vmin=-most, vmax=most, aspect="auto", interpolation="nearest"
         )
@@ -86,9 +91,9 @@ def edges(flat: np.ndarray, bins: int) -> np.ndarray:
 def _weights(who: str, data: Any) -> tuple[str, np.ndarray]:
     """Name and values."""
     if isinstance(data, Var):
-        return data.path, np.asarray(data.get())
+        return data.path, plain(who, data.get(), data.path)
     if isinstance(data, AbstractProcess):
-        found = [np.asarray(v.get()) for v in data.vars if v.trainable]
+        found = [plain(who, v.get(), v.path) for v in data.vars if v.trainable]
         if not isinstance(data, Connection) or not found:
             inside = [p.path for p in walk(data) if isinstance(p, Connection)]
             raise InputError(
