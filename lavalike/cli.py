@@ -282,10 +282,11 @@ def _run(args: argparse.Namespace) -> int:
     elif args.command == "report":
         from lavalike.report import report
 
-        net = _network(args)
+        _check_options(args)
         out = args.out or Path(f"{args.file.stem}.html")
         _check_output(out, args.file, args.input, option="--out")
-        print(report(net, args.input, out, values=args.values, steps=args.steps))
+        options = {n: getattr(args, n) for n in ("values", "steps", "input_shape", "dt")}
+        print(report(args.file, args.input, out, convention=args.convention, **options))
     elif args.command in ("compare", "check"):
         text, fine = _looked(args)
         print(text)
@@ -311,8 +312,8 @@ def _is_nir(path: Path) -> bool:
     return path.suffix.lower() == ".nir"
 
 
-def _network(args: argparse.Namespace) -> Any:
-    """The network of the file; InputError for options that its kind of file has no use for."""
+def _check_options(args: argparse.Namespace) -> None:
+    """InputError for options that the file's kind has no use for."""
     nir = _is_nir(args.file)
     strange = ("input_shape", "exact", "values") if nir else ("dt", "convention")
     for name in strange:
@@ -321,7 +322,12 @@ def _network(args: argparse.Namespace) -> Any:
                 f"--{name.replace('_', '-')}: {args.file} is a {'.nir' if nir else '.net'} file, which has no use for it; "
                 "leave it out"
             )
-    if nir:
+
+
+def _network(args: argparse.Namespace) -> Any:
+    """The network of the file; InputError for options that its kind of file has no use for."""
+    _check_options(args)
+    if _is_nir(args.file):
         from netx.nir import from_nir
 
         return from_nir(args.file, args.dt, args.convention or "nir")

@@ -31,8 +31,8 @@ def picture(
 
     Args:
         network: what the file holds where that is a network.
-        kind: as the function of :mod:`lavalike.plot`. Default: a raster of spikes and events, traces of other values, weights
-            of a network.
+        kind: as the function of :mod:`lavalike.plot`. Default: a raster of spikes and events,
+            traces of other values, weights of a network.
         of: what of a recording, or the path of a connection of a network. Default: all that is
             recorded; the only connection.
         sample: which of a batch.
