@@ -222,6 +222,12 @@ class NirError(NetFileError):
     """A NIR graph or file that is damaged or hostile, or says what cannot be read or written as it
     is meant.
 
+    Causes: no ``dt``, a node that is not known, shapes that do not fit, a loop in which nothing
+    takes time, a time constant below half a step; in writing, what NIR has no word for; a file that
+    is cut, links, sizes beyond the bounds.
+    Remedy: the message names file, node, parameter and what to do. ``netx.nir.explain`` says what
+    becomes of each node.
+
     Attributes: ``file`` ("graph" where there is none), ``node`` (its name, within subgraphs with
     ``/``, or ""), ``parameter`` (of that node, or ""), ``found``, ``remedy``.
     """

@@ -231,7 +231,7 @@ def test_a_layer_computes_a_function_of_tensors_or_hands_on_what_it_gets():
     spiking.run(e)
     assert torch.equal(h.tensor, 4 * x)
     with pytest.raises(InputTypeError, match="HXModule: func is a function or None"):
-        spiking.HXModule(e, 3)
+        spiking.HXModule(e, func=3)
 
 
 def test_what_waits_for_a_run_is_shown_as_a_graph():

@@ -331,7 +331,7 @@ def test_a_folded_loop_trains_by_times_and_a_single_step_is_refused():
                 lambda x: snn.Synaptic(0.9, 0.9, reset_delay=False, gradient="eventprop").sequence(
                     x
                 )[1][0]
-            )(torch.ones(2, 3, 1, 1)),
+            )(torch.ones(2, 3, 1, 1, requires_grad=True)),
             "no operation that torch.func and traces see through",
         ),
         (

@@ -772,6 +772,10 @@ def test_modules_print_their_parameters_and_shapes():
     ):
         assert part in text
     assert "Delta(threshold=0.1, scale=4096)" in repr(b.sigma_delta.Dense({"threshold": 0.1}, 5, 3))
+    soft = b.soft_lif.Dense({**CUBA, "noise": 0.02}, 6, 5)
+    assert "scale=64, softness=0.002, noise=0.02)" in repr(soft)
+    slayer.neuron.soft_lif.soften(soft, False)
+    assert "noise=0.02, soft=False)" in repr(soft)
     assert "current_decay=(5,)" in repr(b.cuba.Dense({**CUBA, "shared_param": False}, 6, 5))
 
 
@@ -780,3 +784,78 @@ def test_a_network_prints_on_fake_tensors():
 
     with warnings.catch_warnings(), FakeTensorMode():
         assert "beta=()" in repr(snn.Leaky(0.8))
+
+
+# -- ONNX, EventProp and straight-through steps before others look on ------------------------------
+
+
+class OneStep(Net):
+    def forward(self, x):
+        return self.neuron(self.fc(x))[0]
+
+
+@TORCHS_OWN
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch's exporter
+@pytest.mark.parametrize("net", [Net, OneStep, lambda: slayer.block.cuba.Dense(CUBA, 3, 5)])
+def test_onnx_of_a_jit_trace_is_refused_in_one_line(net, capsys):
+    net = net()
+    x = X[0] if isinstance(net, OneStep) else X
+    with pytest.raises(InputError, match=r"no operator for a neuron over .*plain_loops") as told:
+        torch.onnx.export(net, (x,), io.BytesIO(), dynamo=False)
+    assert "\n" not in str(told.value)
+    assert "graph" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("over", [False, True])
+def test_a_quantised_state_compiles_with_its_gradient(over):
+    q = snn.functional.quant.state_quant(num_bits=4)
+    neuron = snn.Leaky(0.9, state_quant=q)
+    x = X.clone().requires_grad_()
+    call = (lambda v: neuron.sequence(v)[0]["s_out"]) if over else (lambda v: neuron(v[0])[1])
+    same(answers(compiled(call), x, [x]), answers(call, x, [x]))
+    big = torch.tensor([float("inf"), -0.0, 3.0], requires_grad=True)
+    assert torch.equal(compiled(q)(big), q(big))
+
+
+def by_times():
+    kept = {"reset_mechanism": "zero", "reset_delay": False, "gradient": "eventprop"}
+    return Net(snn.Synaptic(0.9, 0.8, threshold=0.4, **kept))
+
+
+@TORCHS_OWN
+def test_eventprop_where_no_gradient_is_asked_is_the_plain_scan():
+    net = by_times()
+    wanted = net(X)[0].detach()
+    assert wanted.any()
+    with torch.no_grad():
+        assert torch.equal(compiled(net)(X)[0], wanted)
+        assert torch.equal(torch.jit.trace(net, (X,))(X)[0], wanted)
+        assert torch.equal(torch.export.export(net, (X,)).module()(X)[0], wanted)
+        assert torch.equal(torch.func.vmap(net)(X[None])[0][0], wanted)
+    frozen = net.requires_grad_(False)
+    assert torch.equal(torch.func.vmap(frozen)(X[None])[0][0], wanted)
+
+
+@TORCHS_OWN
+def test_eventprop_under_transforms_is_refused_where_a_gradient_is_asked():
+    net = by_times()
+    for call in (
+        lambda: torch.jit.trace(net, (X,)),
+        lambda: torch.export.export(net, (X,)),
+        lambda: torch.func.vmap(net)(X[None]),
+        lambda: torch.func.grad(lambda x: net(x)[0].sum())(X),
+    ):
+        with pytest.raises(InputError, match=r"EventProp.*torch.no_grad\(\)"):
+            call()
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute")  # torch's own, at a break
+def test_torch_compile_breaks_at_eventprop_and_at_nothing_else_afterwards():
+    net, plain = by_times(), Net()
+    with pytest.raises(torch._dynamo.exc.Unsupported, match="EventProp's gradient is no operation"):
+        compiled(net)(X)
+    same(
+        answers(torch.compile(net, backend="aot_eager"), X, trained(net)),
+        answers(net, X, trained(net)),
+    )
+    same(answers(compiled(plain), X, trained(plain)), answers(plain, X, trained(plain)))

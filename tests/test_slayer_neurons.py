@@ -567,7 +567,7 @@ def test_nan_names_the_neuron(family):
         ),
         (lambda: neuron.norm.MeanOnlyBatchNorm(4, momentum=2), r"momentum is a number in 0\.\.1"),
         (lambda: neuron.norm.WgtScaleBatchNorm(4, eps=0), "eps is a number > 0"),
-        (lambda: slayer.axon.delay(torch.zeros(1, 2, 3), -1), "shift is an integer >= 0"),
+        (lambda: slayer.axon.delay(torch.zeros(1, 2, 3), -1), "delay_val is a number >= 0"),
         (
             lambda: slayer.axon.Delay(channels=2)(torch.zeros(1, 3, 4)),
             r"expected \(batch, 2, \.\.\., time\)",

@@ -507,7 +507,7 @@ def test_a_weighed_loss_leaves_the_errors_own_as_it_is():
         ),
         (lambda: time.shift(torch.zeros(2, 3, 4), [1, 2]), r"\(2,\) shifts for input \(2, 3, 4\)"),
         (lambda: time.shift(torch.zeros(2, 3, 4), 1, 0), "sampling_time is a number > 0"),
-        (lambda: time.replicate(torch.zeros(2), 0), "n_sample is an integer >= 1, got 0"),
+        (lambda: time.replicate(torch.zeros(2), 0), "num_steps is an integer >= 1, got 0"),
         (lambda: utils.event_rate(torch.zeros(2, 3, 0)), r"got \(2, 3, 0\)"),
         (lambda: utils.diagonal_mask(3, 0), "num_diagonals is an integer >= 1, got 0"),
         (

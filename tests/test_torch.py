@@ -537,6 +537,7 @@ def test_a_number_that_was_changed_in_whatever_way_is_the_one_computed_with():
         module(x)
 
 
+@pytest.mark.filterwarnings("ignore:to_torch:UserWarning")
 def test_keys_of_processes_of_one_name_stay_those_of_older_files():
     first, second = (Dense(weights=np.eye(2)) for _ in range(2))
     first.a_out.connect(second.s_in)
@@ -600,3 +601,41 @@ def test_devices_that_do_not_compute(config, error, text):
             {first.s_in: np.ones((3, 4))},
             config=lv.RunConfig(**{"backend": "torch", **config}),
         )
+
+
+def flat_pair():
+    """A Dense into a LIF, with nothing around them."""
+    dense, lif = Dense(weights=np.full((2, 3), 0.5), name="syn"), LIF(shape=(2,), name="lif")
+    dense.a_out.connect(lif.a_in)
+    return dense, lif
+
+
+def test_a_flat_graph_is_told_to_put_a_process_around_it():
+    dense, lif = flat_pair()
+    with pytest.raises(lv.InputError, match=r"to_torch\(lif\): a process with an uncon") as told:
+        lv.to_torch(lif)
+    hint = "\n".join(line.strip() for line in str(told.value).split("\n")[1:])
+    hint = hint.replace("first, ..., last", "first, last")
+    named = {"lv": lv, "first": dense, "last": lif}
+    exec(compile(hint, "hint", "exec"), named)
+    module = lv.to_torch(named["net"])
+    module(torch.ones(1, 3, 20)).sum().backward()
+    assert all(p.grad is not None for p in module.parameters())
+
+
+def test_what_would_be_trained_behind_what_is_returned_is_told():
+    dense, _ = flat_pair()
+    with pytest.warns(
+        UserWarning, match=r"to_torch\(syn\).*sends, and lif\.bias_mant would be"
+    ) as w:
+        module = lv.to_torch(dense)
+    assert w[0].filename == __file__
+    module(torch.ones(1, 3, 4)).sum().backward()
+    assert dict(module.named_parameters())["lif/bias_mant"].grad is None
+
+
+@pytest.mark.filterwarnings("ignore:to_torch:UserWarning")
+def test_a_module_prints_its_processes_and_their_shapes():
+    text = repr(lv.to_torch(flat_pair()[0]))
+    assert "(syn): Dense(s_in(3,), a_out(2,), weights=(2, 3) (learnt))" in text
+    assert "(lif): LIF(a_in(2,), s_out(2,), bias_mant=(2,) (learnt))" in text

@@ -299,20 +299,31 @@ class Event:
 
     # -- views -------------------------------------------------------------------------------------
 
-    @arguments(fig=optional(integer(0)), frame_rate=real(above=0))
-    def show(self, fig: int | None = None, frame_rate: float = 24) -> None:
+    @arguments(
+        fig=optional(integer(0)), frame_rate=real(above=0), pre_compute_frames=FLAG, repeat=FLAG
+    )
+    def show(
+        self,
+        fig: int | None = None,
+        frame_rate: float = 24,
+        pre_compute_frames: bool = True,
+        repeat: bool = False,
+    ) -> None:
         """Show the events: in one dimension x over time, in two as they appear. Needs matplotlib.
 
         Args:
             fig: number of the figure; None: a new one.
-            frame_rate: frames a second (of events and of the film), for events in two dimensions.
+            frame_rate, pre_compute_frames, repeat: see :meth:`anim`, for events in two dimensions.
+                repeat: default False.
         """
         plt = needed("matplotlib.pyplot", "io.Event.show", "plot")
         if self.dim == 1:
             raster(self, ax=plt.figure(fig, clear=True).add_subplot())
             plt.show()
         else:
-            self._film = self.anim(fig, frame_rate)  # matplotlib stops a film nobody holds
+            self._film = self.anim(
+                fig, frame_rate, pre_compute_frames, repeat
+            )  # matplotlib stops a film nobody holds
             plt.gcf().canvas.draw()
             plt.show()
 

@@ -66,6 +66,26 @@ def forwards() -> bool:
     )
 
 
+def differentiated() -> bool:
+    """Whether a derivative is taken by a transform of torch.func, whatever ``requires_grad``
+    says."""
+    if torch.compiler.is_dynamo_compiling():
+        return False
+    if forward_ad._current_level >= 0:
+        return True
+    of = torch._C._functorch.TransformType
+    stack = torch._C._functorch.get_interpreter_stack()
+    return stack is not None and any(i.key() in (of.Grad, of.Jvp) for i in stack)
+
+
+def trained(x: torch.Tensor) -> bool:
+    """Whether ``x`` requires a gradient, also below what vmap makes of it."""
+    if not torch.compiler.is_dynamo_compiling():
+        while not x.requires_grad and torch._C._functorch.is_functorch_wrapped_tensor(x):
+            x = torch._C._functorch.get_unwrapped(x)
+    return x.requires_grad
+
+
 def transformed() -> bool:
     """Whether operations are compiled, transformed, traced or without data here, whatever their
     tensors."""

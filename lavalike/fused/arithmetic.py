@@ -42,10 +42,8 @@ def _save(ctx: Any, *tensors: torch.Tensor) -> None:
     ctx.save_for_forward(*tensors)
 
 
-class _Straight(torch.autograd.Function):
+class _Through(torch.autograd.Function):
     """``value`` forward, the gradient to ``source`` backward."""
-
-    generate_vmap_rule = True
 
     @staticmethod
     def forward(source: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
@@ -58,6 +56,12 @@ class _Straight(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None]:
         return grad, None
+
+
+class _Straight(_Through):
+    """The same for transforms of torch.func; torch.compile takes no Function with a jvp."""
+
+    generate_vmap_rule = True
 
     @staticmethod
     def jvp(ctx: Any, source: torch.Tensor, value: Any) -> torch.Tensor:
@@ -160,7 +164,8 @@ def a_step_late(rows: torch.Tensor) -> torch.Tensor:
 
 
 def straight(source: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-    return _Straight.apply(source, value.detach())
+    through = _Through if torch.compiler.is_dynamo_compiling() else _Straight
+    return through.apply(source, value.detach())
 
 
 @arguments(

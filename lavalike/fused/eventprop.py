@@ -10,7 +10,7 @@ whose derivative by a spike is minus that by its time, at the spike alone, says 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -19,7 +19,7 @@ from torch.autograd.function import once_differentiable
 from lavalike.dynamics import Dynamics
 from lavalike.dynamics.eventprop import ADJOINT, FORMS, LINEAR, Form
 from lavalike.errors import InputError
-from lavalike.fused.ambient import transformed
+from lavalike.fused.ambient import differentiated, exporting, trained, transformed
 from lavalike.fused.arithmetic import ONE, Training, a_step_late, in_full
 from lavalike.fused.surrogate import StraightThrough
 
@@ -38,6 +38,22 @@ def replaced(dynamics: Dynamics) -> bool:
     return True
 
 
+def asked(dynamics: Dynamics, values: Iterable[Any]) -> bool:
+    """Whether a gradient by ``values`` may be asked for; InputError where it is and traces or
+    transforms look on. Nobody asks: the plain scan does, which they can see."""
+    if not transformed():
+        return True
+    learns = [trained(v) for v in values if isinstance(v, torch.Tensor)]
+    if not differentiated() and not (torch.is_grad_enabled() and any(learns)):
+        return False
+    if torch.compiler.is_dynamo_compiling() and not exporting():
+        return True
+    raise InputError(
+        f"{dynamics.name}: EventProp's gradient is no operation that torch.func and traces see through; call it outside of "
+        "them, for values alone within torch.no_grad(), or take gradient='surrogate'"
+    )
+
+
 def scan(
     run: Any,
     dynamics: Dynamics,
@@ -50,12 +66,7 @@ def scan(
     steps: int | None,
 ) -> Any:
     """What ``run``, the scan with surrogates, returns, with EventProp's gradient."""
-    if transformed():
-        raise InputError(
-            f"{dynamics.name}: EventProp's gradient is no operation that torch.func and traces see through; call it outside of "
-            "them, or take gradient='surrogate'"
-        )
-    form = FORMS[dynamics.step]
+    form, training = FORMS[dynamics.step], dataclasses.replace(training, gradient="surrogate")
     (name,) = dynamics.inputs
     x, given = inputs[name], dict(states or {})
     count = len(x) if steps is None else steps
@@ -71,6 +82,13 @@ def scan(
         outputs = {k: a_step_late(y) for k, y in outputs.items()}
     final = {s: y[-1] for s, y in seen.items()}
     return outputs | {s: seen[s] for s in record}, final, made[-1]
+
+
+@torch.compiler.disable(reason="EventProp's gradient is no operation that torch.compile takes")
+def outside(*arguments: Any) -> Any:
+    """:func:`scan` as a break in what torch.compile makes: of an error instead, dynamo would leave
+    the functions on the way uncompiled for good, other neurons' too."""
+    return scan(*arguments)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,7 +7,6 @@ broadcasts to ``shape``.
 
 from __future__ import annotations
 
-import dataclasses
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -200,7 +199,7 @@ def scan(
     Raises InputError (InputTypeError for a wrong kind, an unknown input, state or parameter).
     """
     _look("scan", dynamics, inputs, states, record, shift, steps)
-    if training.gradient == "eventprop":
+    if _has_times(dynamics, training, inputs, parameters, states):
         _timed("scan", dynamics, first)
         return _by_times(scan, dynamics, training, inputs, parameters, states, record, shift, steps)
     x = next(iter(inputs.values()))
@@ -219,6 +218,8 @@ def scan(
         raise InputError(
             f"{dynamics.name}: input has dtype {x.dtype}; expected float32, float64 or bfloat16"
         )
+    if torch.onnx.is_in_onnx_export() and special():
+        _to_onnx(dynamics)
     if torch.compiler.is_compiling():
         return _compiled(
             dynamics, training, inputs, parameters, states or {}, record, shift, count, first
@@ -269,6 +270,16 @@ def scan(
     return _result(dynamics, record, out, shape, last)
 
 
+def _to_onnx(dynamics: Dynamics) -> None:
+    """InputError unless loops are written out, which every way to ONNX can read."""
+    # a context variable is nothing torch.compile can look at
+    if not (_within if torch.compiler.is_compiling() else _plain.get()):
+        raise InputError(
+            f"{dynamics.name}: ONNX has no operator for a neuron over time; export within lavalike.fused.plain_loops(), which "
+            "writes out each step, or use torch.export"
+        )
+
+
 def _compiled(
     dynamics: Dynamics,
     training: Training,
@@ -299,11 +310,6 @@ def _compiled(
         raise InputError(
             f"{dynamics.name}: plain_loops() under torch.compile is for neurons in floating point, this one computes in "
             "integers and counts what leaves 24 bits; leave one of the two away"
-        )
-    if torch.onnx.is_in_onnx_export() and not _within:
-        raise InputError(
-            f"{dynamics.name}: ONNX has no operator for a neuron over time; export within lavalike.fused.plain_loops(), which "
-            "writes out each step, or use torch.export"
         )
     xs = _every(inputs, dynamics.inputs, count)
     if not made.whole and (_within or count == 1):
@@ -358,6 +364,21 @@ def _result(
     return Result(outputs, final, out[n + k])
 
 
+def _has_times(
+    dynamics: Dynamics,
+    training: Training,
+    inputs: Mapping[str, torch.Tensor],
+    parameters: Mapping[str, torch.Tensor | float],
+    states: Mapping[str, torch.Tensor] | None,
+) -> bool:
+    """Whether EventProp's gradient is to be kept ready; else a scan is the plain one."""
+    if training.gradient != "eventprop" or not eventprop.replaced(dynamics):
+        return False
+    return eventprop.asked(
+        dynamics, (*inputs.values(), *parameters.values(), *(states or {}).values())
+    )
+
+
 def _by_times(
     run: Callable[..., Result],
     dynamics: Dynamics,
@@ -368,10 +389,8 @@ def _by_times(
 ) -> Result:
     """``run``, :func:`scan` or :func:`reference`, with EventProp's gradient."""
     _needed("scan", dynamics, dynamics.constant_names, parameters)
-    plain = dataclasses.replace(training, gradient="surrogate")
-    if not eventprop.replaced(dynamics):
-        return run(dynamics, plain, inputs, parameters, *rest)
-    return Result(*eventprop.scan(run, dynamics, plain, inputs, parameters, *rest))
+    made = eventprop.outside if torch.compiler.is_dynamo_compiling() else eventprop.scan
+    return Result(*made(run, dynamics, training, inputs, parameters, *rest))
 
 
 def _innermost(x: torch.Tensor) -> bool:
@@ -406,7 +425,7 @@ def reference(
     and for people to read."""
     _look("reference", dynamics, inputs, states, record, shift, steps)
     _timed("reference", dynamics, first)
-    if training.gradient == "eventprop":
+    if _has_times(dynamics, training, inputs, parameters, states):
         return _by_times(
             reference, dynamics, training, inputs, parameters, states, record, shift, steps
         )

@@ -241,18 +241,18 @@ class SequentialNetwork(nn.Module):
             with torch.no_grad():
                 made.delay.delay.copy_(delays)
 
-    def forward(self, x: torch.Tensor) -> Any:
+    def forward(self, spike: torch.Tensor) -> Any:
         """(batch, *input shape, time) to (batch, *output shape, time), or without time where there
         is a reduction; with count_log also the event rates, (layers,)."""
         rates = []
         for made in self.blocks:
-            x = made(x)
+            spike = made(spike)
             if self.count_log:
-                x, rate = x
+                spike, rate = spike
                 rates.append(rate)
         if self.reduction is not None:
-            x = x.sum(-1) if self.reduction == "sum" else x.mean(-1)
-        return (x, torch.stack(rates)) if self.count_log else x
+            spike = spike.sum(-1) if self.reduction == "sum" else spike.mean(-1)
+        return (spike, torch.stack(rates)) if self.count_log else spike
 
 
 def _never() -> dict[str, Any]:

@@ -146,9 +146,9 @@ class SpikeRate(_RateLoss):
         super().__init__(moving_window, reduction)
         self.true_rate, self.false_rate = true_rate, false_rate
 
-    @arguments(spike=TENSOR, label=TENSOR)
-    def forward(self, spike: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
-        rate = self._rate(spike)
+    @arguments(input=TENSOR, label=TENSOR)
+    def forward(self, input: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+        rate = self._rate(input)
         hot = (
             functional.one_hot(self._label(label, rate), rate.shape[1])
             .to(rate.dtype)
@@ -183,10 +183,10 @@ class SpikeMax(_RateLoss):
         super().__init__(moving_window, reduction)
         self.mode = mode
 
-    @arguments(spike=TENSOR, label=TENSOR)
-    def forward(self, spike: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
-        rate = self._rate(spike)
-        confidence = log_confidence(rate, self.mode, self.moving_window or spike.shape[-1], 1e-6)
+    @arguments(input=TENSOR, label=TENSOR)
+    def forward(self, input: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+        rate = self._rate(input)
+        confidence = log_confidence(rate, self.mode, self.moving_window or input.shape[-1], 1e-6)
         return functional.nll_loss(confidence, self._label(label, rate), reduction=self.reduction)
 
 
@@ -219,9 +219,9 @@ class SpikeMoid(_RateLoss):
         super().__init__(moving_window, reduction)
         self.alpha, self.theta = alpha, theta
 
-    @arguments(spike=TENSOR, label=TENSOR)
-    def forward(self, spike: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
-        rate = self._rate(spike)
+    @arguments(input=TENSOR, label=TENSOR)
+    def forward(self, input: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+        rate = self._rate(input)
         if label.shape not in (rate.shape[:2], rate.shape):
             steps = ", or one a neuron and step" if self.moving_window else ""
             raise InputError(

@@ -522,7 +522,7 @@ class DeltaLeaky(Leaky):
             name = "inhibition" if inhibition else "state_quant"
             raise InputError(f"{self.label}: {name} says nothing here, where changes of mem spike")
 
-    def forward(self, x: torch.Tensor, mem: Sequence[State] | None = None) -> Any:  # type: ignore[override]  # its states come as a pair
+    def forward(self, input_: torch.Tensor, mem: Sequence[State] | None = None) -> Any:  # type: ignore[override]  # its states come as a pair
         """A step: ``(spk, (mem, mem_prev))``; without init_hidden ``mem`` is the pair before, of
         tensors or None for zeros."""
         if self.init_hidden and mem is not None:
@@ -537,7 +537,7 @@ class DeltaLeaky(Leaky):
                 f"got {shown(mem)}"
             )
         states = mem if mem is not None else self._hidden or (None, None)
-        spk, *after = self.step(x, list(states))
+        spk, *after = self.step(input_, list(states))
         if self.init_hidden:
             self._hidden = tuple(after)
         return spk, tuple(after)

@@ -223,9 +223,9 @@ class StateLeaky(_Summed, LIF):
             x = torch.cat([x[:window], x[window:] - gone])
         return self._membrane(membrane.INTEGRATOR, {"a_in": x}, {"beta": left})
 
-    def forward(self, x: torch.Tensor) -> Any:  # type: ignore[override]  # all steps at once
+    def forward(self, input_: torch.Tensor) -> Any:  # type: ignore[override]  # all steps at once
         """All steps: (spikes, membranes), or the membranes where ``output`` is False."""
-        mem = self._over_time(self._looked(x, self.channels))
+        mem = self._over_time(self._looked(input_, self.channels))
         if self._state_quant is not None:
             mem = self._state_quant(mem)
         return (self.fire(mem), mem) if self.output else mem
@@ -283,9 +283,9 @@ class LinearLeaky(StateLeaky):
         )
         self.linear = nn.Linear(in_features, out_features, bias, device, dtype)
 
-    def forward(self, x: torch.Tensor) -> Any:  # type: ignore[override]  # all steps at once
+    def forward(self, input_: torch.Tensor) -> Any:  # type: ignore[override]  # all steps at once
         """All steps: (spikes, membranes), or the membranes where ``output`` is False."""
-        return super().forward(self.linear(self._looked(x, self.linear.in_features)))
+        return super().forward(self.linear(self._looked(input_, self.linear.in_features)))
 
 
 class LeakyParallel(_Summed):
@@ -388,17 +388,17 @@ class LeakyParallel(_Summed):
         decays: torch.Tensor = weight.diagonal()
         return decays
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:  # type: ignore[override]  # all steps at once
+    def forward(self, input_: torch.Tensor) -> torch.Tensor:  # type: ignore[override]  # all steps at once
         """Spikes of all steps, (time, batch, hidden_size) or (time, hidden_size)."""
         rnn: Any = self.rnn
-        batched = not isinstance(x, torch.Tensor) or x.dim() != 2
-        x = self._looked(x, rnn.input_size, 3 if batched else 2)
-        x = x if batched else x.unsqueeze(1)
+        batched = not isinstance(input_, torch.Tensor) or input_.dim() != 2
+        input_ = self._looked(input_, rnn.input_size, 3 if batched else 2)
+        input_ = input_ if batched else input_.unsqueeze(1)
         if self.weight_hh_enable:
-            mem = rnn(x)[0]
+            mem = rnn(input_)[0]
         else:
             bias = rnn.bias_ih_l0 + rnn.bias_hh_l0 if rnn.bias else None
-            current = functional.linear(x, rnn.weight_ih_l0, bias)
+            current = functional.linear(input_, rnn.weight_ih_l0, bias)
             mem = self._membrane(membrane.RECTIFIED, {"a_in": current}, {"beta": self.beta})
         if self.dropout:
             mem = functional.dropout(mem, self.dropout, self.training)

@@ -158,6 +158,22 @@ class SpikingNeuron(Stateful):
                 return self.fire(mem), mem
     """
 
+    @classmethod
+    def reset_hidden(cls) -> None:
+        """snnTorch's: InputError that names ``snn.reset``. No list of all neurons is kept here."""
+        raise InputError(
+            f"snn.{cls.__name__}.reset_hidden: no list of all neurons of a process is kept; snn.reset(net) resets those of a network, "
+            "and of one neuron its own"
+        )
+
+    @classmethod
+    def detach_hidden(cls) -> None:
+        """snnTorch's: InputError that names ``snn.detach``."""
+        raise InputError(
+            f"snn.{cls.__name__}.detach_hidden: no list of all neurons of a process is kept; snn.detach(net) detaches those of a "
+            "network, and of one neuron its own"
+        )
+
     threshold: torch.Tensor
     graded_spikes_factor: torch.Tensor
     reset_mechanism_val: torch.Tensor

@@ -29,7 +29,14 @@ Shape = tuple[int, ...]
 
 
 class NirWarning(NetFileWarning):
-    """A graph says something that NIR does not allow and that has one meaning all the same."""
+    """A graph says something that NIR does not allow and that has one meaning all the same, or
+    something that the way it is read has no use for.
+
+    Causes: an edge that names a node by a name that only one can have, an Input or Output with a
+    batch; ``v_reset`` under a convention whose resets take the threshold off.
+    Remedy: the message says how it is read; if that is not meant, mend the file or give another
+    ``convention``.
+    """
 
 
 @dataclass(frozen=True)

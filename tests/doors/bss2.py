@@ -457,9 +457,9 @@ ROWS = [
     ),
     row("lavalike.bss2.perceptron.nn.ReLU", {}, mock=FLAG),
     row("lavalike.bss2.perceptron.nn.ConvertingReLU", {}, shift=INDEX, mock=FLAG),
-    row("lavalike.bss2.perceptron.nn.scale_input", {"x": X}, x=OPERAND),
-    row("lavalike.bss2.perceptron.nn.scale_weight", {"w": W}, w=OPERAND),
-    row("lavalike.bss2.perceptron.nn.clamp_weight_", {"w": W}, w=OPERAND),
+    row("lavalike.bss2.perceptron.nn.scale_input", {"x_in": X}, x_in=OPERAND),
+    row("lavalike.bss2.perceptron.nn.scale_weight", {"weight": W}, weight=OPERAND),
+    row("lavalike.bss2.perceptron.nn.clamp_weight_", {"weight": W}, weight=OPERAND),
     row(
         "lavalike.bss2.spiking.Experiment",
         {},
@@ -482,10 +482,19 @@ ROWS = [
         spiking.ExecutionInstance,
         calib_path=PATH,
     ),
-    row("lavalike.bss2.spiking.HXModule", experiment(), **EXPERIMENT, func=OBJECT),
-    row("lavalike.bss2.spiking.HXModuleWrapper", experiment(), **EXPERIMENT, func=bad(3, print)),
-    row("lavalike.bss2.spiking.InputNeuron", experiment(size=3), size=COUNT, **EXPERIMENT),
-    row("lavalike.bss2.spiking.SpikeSource", experiment(size=3), size=COUNT, **EXPERIMENT),
+    row("lavalike.bss2.spiking.HXModule", experiment(), **EXPERIMENT, **PLACED, func=OBJECT),
+    row(
+        "lavalike.bss2.spiking.HXModuleWrapper",
+        experiment(),
+        **EXPERIMENT,
+        **dict.fromkeys(("execution_instance", "chip_coordinate", "func"), bad(3, print)),
+    ),
+    row(
+        "lavalike.bss2.spiking.InputNeuron", experiment(size=3), size=COUNT, **EXPERIMENT, **PLACED
+    ),
+    row(
+        "lavalike.bss2.spiking.SpikeSource", experiment(size=3), size=COUNT, **EXPERIMENT, **PLACED
+    ),
     row("lavalike.bss2.spiking.LI", experiment(size=3), **LI),
     row("lavalike.bss2.spiking.LIF", experiment(size=3), **LIF),
     row("lavalike.bss2.spiking.AELIF", experiment(size=3), **ADEX),
@@ -841,7 +850,14 @@ ROWS = [
         **EXPERIMENT,
         **OLDER,
     ),
-    row("lavalike.bss2.snn.InputNeuron", experiment(size=3), size=COUNT, **EXPERIMENT, **OLDER),
+    row(
+        "lavalike.bss2.snn.InputNeuron",
+        experiment(size=3),
+        size=COUNT,
+        **EXPERIMENT,
+        **PLACED,
+        **OLDER,
+    ),
 ]
 INSIDE = "part of a population or a function of snn.functional, which have rows"
 EXEMPT = {

@@ -403,7 +403,13 @@ ROWS = [
         requires_grad=FLAG,
         w_scale=optional(COUNT),
     ),
-    row("lavalike.slayer.axon.delay", {"x": torch.ones(1, 2, 4)}, x=TENSOR, shift=INDEX),
+    row(
+        "lavalike.slayer.axon.delay",
+        {"input": torch.ones(1, 2, 4)},
+        input=TENSOR,
+        delay_val=also(REAL, values=(-1,)),
+        sampling_time=POSITIVE,
+    ),
     row("lavalike.slayer.dendrite.Sigma", {}, persistent_state=FLAG),
     row("lavalike.slayer.synapse.Dense", {"in_neurons": 4, "out_neurons": 3}, **NEURONS, **SYNAPSE),
     row(
@@ -629,8 +635,8 @@ ROWS = [
     row("lavalike.slayer.utils.event_rate", {"x": spikes(1, 2, 5)}, x=TENSOR),
     row(
         "lavalike.slayer.utils.quantize",
-        {"x": torch.ones(3)},
-        x=TENSOR,
+        {"input": torch.ones(3)},
+        input=TENSOR,
         step=POSITIVE,
         mode=bad("round", 1.5),
     ),

@@ -769,6 +769,7 @@ EXEMPT = {
     "lavalike.snn.spikeplot.raster": "hands on any keyword to matplotlib's scatter",
     "lavalike.snn.functional.LossFunctions": "base of the losses, which have rows",
     "lavalike.snn.functional.probe.BaseMonitor": "base of the monitors, which have rows",
+    "lavalike.snn.functional.quant.StateQuant": "an autograd function, of tensors; state_quant has a row",
     "lavalike.snn.functional.quant.Quantizer": "what state_quant returns",
     "lavalike.snn.Accelerated": "what accelerate returns",
     "lavalike.snn.spikegen.one_hot": "part of to_one_hot, which has a row",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from lavalike.backends.torch.model import (
 )
 from lavalike.backends.torch.module import ProcessModule as ProcessModule
 from lavalike.backends.torch.program import TorchProgram
+from lavalike.compiler import order
 from lavalike.compiler.flat import flatten
 from lavalike.compiler.parts import Part, cut
 from lavalike.errors import InputError, ModelSelectionError
@@ -126,7 +128,10 @@ def to_torch(
     stimuli = [p for p in process.in_ports if not p.sources]
     if not stimuli or not process.out_ports:
         raise InputError(
-            f"to_torch({process.path}): a process with an unconnected InPort and an OutPort is needed"
+            f"to_torch({process.path}): a process with an unconnected InPort and an OutPort is needed; around several "
+            "that are connected, make one:\n    class Net(lv.AbstractProcess): pass\n    net = Net(); "
+            "net.inp, net.out, net.layers = lv.InPort(first.s_in.shape), lv.OutPort(last.s_out.shape), [first, ..., last]; "
+            "net.inp.connect(first.s_in); last.s_out.connect(net.out)"
         )
     # the module's own graph is torch's in all places
     twins = dataclasses.replace(config, select={key: _twin(made) for key, made in choices})
@@ -140,6 +145,7 @@ def to_torch(
             "Write such a model (lavalike.implements), or run that part beforehand (simulate) and give the module what it sends"
         ) from None
     ((part,),) = cut(flat).groups
+    _warn_of_unheard(process, part)
     if forward == "torch" and not others:
         return ProcessModule(process, part, surrogate)
     config = dataclasses.replace(config, backend=forward, chip=chip, dt=dt)
@@ -151,6 +157,27 @@ def to_torch(
     modelled = ("torch",) if forward == "torch" else ("torch", chips.host)
     module: ProcessModule = chips.module(process, part, mixed, surrogate, modelled)
     return module
+
+
+def _warn_of_unheard(process: AbstractProcess, part: Part) -> None:
+    """UserWarning where something would be trained that nothing returned depends on: its gradient
+    stays None."""
+    hears = order.senders(part.nodes)
+    sources = {id(t.source.process) for port in process.out_ports for t in part.terms(port)}
+    waiting = [n for n in part.nodes if id(n.process) in sources or n.process.var_ports]
+    heard = {*waiting}
+    while waiting:
+        new = [n for n in hears[waiting.pop()] if n not in heard]
+        heard.update(new)
+        waiting += new
+    unheard = [v.path for n in part.nodes if n not in heard for v in n.process.vars if v.trainable]
+    if unheard:
+        warnings.warn(
+            f"to_torch({process.path}): the module returns what {process.path} sends, and {', '.join(unheard)} would be trained "
+            "behind it, with a gradient of None; give to_torch a process around all of them, whose OutPort the last one is "
+            "connected to",
+            stacklevel=4,
+        )
 
 
 def _twin(made: Choice) -> Choice:

@@ -426,6 +426,18 @@ class ProcessModule(nn.Module):
 
     # -- as a module -------------------------------------------------------------------------------
 
+    def extra_repr(self) -> str:
+        """The processes and the shapes of what they take, send and learn."""
+        rows = []
+        for node in self.graph.nodes:
+            p = node.process
+            ports = [f"{port.name}{tuple(port.shape)}" for port in (*p.in_ports, *p.out_ports)]
+            trained = [
+                f"{v.name}={tuple(self.tensor(v).shape)} (learnt)" for v in p.vars if v.trainable
+            ]
+            rows.append(f"({p.path}): {type(p).__name__}({', '.join([*ports, *trained])})")
+        return "\n".join(rows)
+
     def forward(
         self, x: torch.Tensor | Mapping[str, torch.Tensor]
     ) -> torch.Tensor | dict[str, torch.Tensor]:

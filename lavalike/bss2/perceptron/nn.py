@@ -60,16 +60,16 @@ def _convolution(dims: int) -> dict[str, Rule]:
     }
 
 
-@arguments(x=TENSOR, late=True)
-def scale_input(x: torch.Tensor) -> torch.Tensor:
-    """``x`` scaled so that its largest magnitude is 31."""
-    return _scaled(x, facts.INPUT_MAX)
+@arguments(x_in=TENSOR, late=True)
+def scale_input(x_in: torch.Tensor) -> torch.Tensor:
+    """``x_in`` scaled so that its largest magnitude is 31."""
+    return _scaled(x_in, facts.INPUT_MAX)
 
 
-@arguments(w=TENSOR, late=True)
-def scale_weight(w: torch.Tensor) -> torch.Tensor:
-    """``w`` scaled so that its largest magnitude is 63."""
-    return _scaled(w, facts.WEIGHT_MAX)
+@arguments(weight=TENSOR, late=True)
+def scale_weight(weight: torch.Tensor) -> torch.Tensor:
+    """``weight`` scaled so that its largest magnitude is 63."""
+    return _scaled(weight, facts.WEIGHT_MAX)
 
 
 def _scaled(x: torch.Tensor, limit: int) -> torch.Tensor:
@@ -77,12 +77,12 @@ def _scaled(x: torch.Tensor, limit: int) -> torch.Tensor:
     return x * (limit / largest) if largest > 0 else x
 
 
-@arguments(w=TENSOR, late=True)
-def clamp_weight_(w: torch.Tensor) -> torch.Tensor:
-    """``w``, its data limited to -63..63 in place: what an optimiser pushed beyond comes back for
-    good."""
-    w.data.clamp_(-facts.WEIGHT_MAX, facts.WEIGHT_MAX)
-    return w
+@arguments(weight=TENSOR, late=True)
+def clamp_weight_(weight: torch.Tensor) -> torch.Tensor:
+    """``weight``, its data limited to -63..63 in place: what an optimiser pushed beyond comes back
+    for good."""
+    weight.data.clamp_(-facts.WEIGHT_MAX, facts.WEIGHT_MAX)
+    return weight
 
 
 class Layer(torch.nn.Module):

@@ -156,11 +156,11 @@ class Experiment:
     def connect(
         self,
         module: HXModule,
-        inputs: Handle | tuple[Handle, ...],
-        outputs: Handle | tuple[Handle, ...],
+        input_handles: Handle | tuple[Handle, ...],
+        output_handle: Handle | tuple[Handle, ...],
     ) -> None:
         """Register a call; what a layer does when it is called."""
-        handles = (h if isinstance(h, tuple) else (h,) for h in (inputs, outputs))
+        handles = (h if isinstance(h, tuple) else (h,) for h in (input_handles, output_handle))
         self._nodes.append(LayerCall(module, *handles))
 
     def again(self, module: HXModule, inputs: tuple[Handle, ...]) -> Handle | None:

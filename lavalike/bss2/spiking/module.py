@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from lavalike.arguments import FUNCTION, arguments, integer, optional, real
+from lavalike.arguments import (
+    FUNCTION,
+    arguments,
+    either,
+    instance,
+    integer,
+    optional,
+    real,
+    sequence,
+    whole,
+)
 from lavalike.bss2.errors import OperandError, OperandTypeError
 from lavalike.bss2.spiking.handle import (
     Handle,
@@ -22,6 +32,7 @@ from lavalike.bss2.spiking.handle import (
 from lavalike.errors import InputError, InputTypeError
 
 if TYPE_CHECKING:
+    from lavalike.bss2.spiking.execution_instance import ExecutionInstance
     from lavalike.bss2.spiking.experiment import Experiment
 
 
@@ -43,6 +54,24 @@ def called(function: Callable[..., Any], inputs: Sequence[Any], hw_data: Any) ->
     return function(*given, hw_data=hw_data) if takes else function(*given)
 
 
+ChipNumber = int | tuple[int, int]  # its number, or (chip, connection) as in hxtorch
+CHIP = optional(either(integer(0), sequence(integer(0), least=2)))
+INSTANCE = instance("lavalike.bss2.spiking.execution_instance.ExecutionInstance")
+_PLACED = optional(either(INSTANCE, FUNCTION))
+
+
+def chip_number(chip: Any, name: str) -> int:
+    """The number of a chip in the setup, which has one connection; InputError for another."""
+    what = f"{name}: chip_coordinate, the number of a chip,"
+    if not isinstance(chip, tuple | list):
+        return whole(chip, 0, what)
+    if len(chip) != 2 or whole(chip[1], 0, f"{name}: chip_coordinate, its connection,") != 0:
+        raise InputError(
+            f"{name}: chip_coordinate is the number of a chip, or (chip, connection), of which there is one, 0; got {chip!r}"
+        )
+    return whole(chip[0], 0, what)
+
+
 class HXModule(torch.nn.Module):
     """A layer. Calling it on handles registers it in its experiment and returns an empty handle;
     ``run`` computes.
@@ -56,8 +85,10 @@ class HXModule(torch.nn.Module):
 
     Args:
         experiment: to register in.
-        func: what it computes, of the tensors that the handles hold, instead of ``forward_func``.
-            Default None.
+        execution_instance, chip_coordinate: kept, for layers of one's own that have a place on a
+            chip; see :class:`lavalike.bss2.spiking.neuron.LIF`. Default None.
+        func: what it computes, of the tensors that the handles hold, instead of ``forward_func``;
+            second too. Default None.
 
     Attributes:
         output_type: class of the handle it returns.
@@ -68,17 +99,35 @@ class HXModule(torch.nn.Module):
     on_chip = False  # whether a chip takes part in it
 
     func: Callable[..., Any] | None
+    execution_instance: ExecutionInstance | None
+    chip_coordinate: ChipNumber | None
 
-    @arguments(func=optional(FUNCTION))
-    def __init__(self, experiment: Experiment, func: Callable[..., Any] | None = None) -> None:
+    @arguments(execution_instance=_PLACED, chip_coordinate=CHIP, func=optional(FUNCTION))
+    def __init__(
+        self,
+        experiment: Experiment,
+        execution_instance: ExecutionInstance | Callable[..., Any] | None = None,
+        chip_coordinate: ChipNumber | None = None,
+        func: Callable[..., Any] | None = None,
+    ) -> None:
+        from lavalike.bss2.spiking.execution_instance import ExecutionInstance
         from lavalike.bss2.spiking.experiment import Experiment
 
         super().__init__()
+        if execution_instance is not None and not isinstance(execution_instance, ExecutionInstance):
+            if func is not None:
+                raise InputTypeError(
+                    f"{type(self).__name__}: two functions are given, {execution_instance!r} and func={func!r}; one is taken"
+                )
+            execution_instance, func = None, execution_instance
+        if chip_coordinate is not None:
+            chip_number(chip_coordinate, type(self).__name__)
         if not isinstance(experiment, Experiment):
             raise InputTypeError(
                 f"{type(self).__name__}: experiment is an Experiment, got {type(experiment).__name__}"
             )
         self.experiment, self.func = experiment, func
+        self.execution_instance, self.chip_coordinate = execution_instance, chip_coordinate
         self.name = experiment.name_of(self)
 
     def forward(self, *inputs: Handle) -> Handle:
@@ -141,14 +190,23 @@ class SpikeSource(HXModule):
     """Spikes that come from outside, a dense tensor (time, batch, size) binned with the
     experiment's dt.
 
+    ``execution_instance`` and ``chip_coordinate`` are kept: what comes from outside is replayed in
+    every instance, to every chip, that hears it.
+
     On a chip at level "emulated" what exceeds the link's event rate does not arrive.
     """
 
     output_type = LIFObservables
 
-    @arguments(size=integer(1))
-    def __init__(self, size: int, experiment: Experiment) -> None:
-        super().__init__(experiment)
+    @arguments(size=integer(1), execution_instance=optional(INSTANCE), chip_coordinate=CHIP)
+    def __init__(
+        self,
+        size: int,
+        experiment: Experiment,
+        execution_instance: ExecutionInstance | None = None,
+        chip_coordinate: ChipNumber | None = None,
+    ) -> None:
+        super().__init__(experiment, execution_instance, chip_coordinate)
         self.size = size
 
     def forward_func(self, input: Handle) -> Handle:
@@ -207,19 +265,20 @@ class BatchDropout(HXModule):
                 )
             self.follows = source.name
 
+    def set_mask(self) -> torch.Tensor:
+        """Draw which neurons stay, as every run does anew: (size,), bool, also ``mask``."""
+        stays = torch.rand(self.size) > self.dropout if self.training else torch.ones(self.size)
+        self.mask = stays.bool()
+        return self.mask
+
     def forward_func(self, input: Handle) -> Handle:
         if input.spikes.shape[-1] != self.size:
             raise OperandError(
                 f"{self.name}: has {self.size} neurons, got spikes of shape {tuple(input.spikes.shape)}"
             )
-        kept = (
-            torch.rand(self.size, device=input.spikes.device) > self.dropout
-            if self.training
-            else torch.ones(self.size)
-        )
-        self.mask = kept.to(input.spikes)
+        mask = self.set_mask().to(input.spikes)
         kept_as_they_are = {n: getattr(input, n) for n in self.output_type.names if n != "spikes"}
-        return self.output_type(input.spikes * self.mask, **kept_as_they_are)
+        return self.output_type(input.spikes * mask, **kept_as_they_are)
 
     def extra_repr(self) -> str:
         return f"{self.size}, {self.dropout}, {super().extra_repr()}"

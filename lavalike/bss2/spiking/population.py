@@ -35,7 +35,7 @@ from lavalike.bss2.spiking.handle import (
     alike,
     tensor_of,
 )
-from lavalike.bss2.spiking.module import HXModule
+from lavalike.bss2.spiking.module import ChipNumber, HXModule, chip_number
 from lavalike.bss2.spiking.morphology import SingleCompartmentNeuron
 from lavalike.bss2.spiking.neuron import ALPHA, Decaying, Integrated, Params, Recorded, integrate
 from lavalike.bss2.spiking.parameter import (
@@ -58,7 +58,7 @@ class Readout(TypedDict, total=False):
     :class:`PopulationModule`."""
 
     execution_instance: ExecutionInstance | None
-    chip_coordinate: int | None
+    chip_coordinate: ChipNumber | None
     enable_spike_recording: bool
     enable_cadc_recording: bool
     enable_cadc_recording_placement_in_dram: bool
@@ -109,7 +109,7 @@ class PopulationModule(HXModule):
     method: str
     alpha: float
     execution_instance: ExecutionInstance | None
-    chip_coordinate: int | None
+    chip_coordinate: ChipNumber | None
     enable_spike_recording: bool
     enable_cadc_recording: bool
     enable_cadc_recording_placement_in_dram: bool
@@ -148,7 +148,7 @@ class PopulationModule(HXModule):
         method: str = "superspike",
         alpha: float = ALPHA,
         execution_instance: ExecutionInstance | None = None,
-        chip_coordinate: int | None = None,
+        chip_coordinate: ChipNumber | None = None,
         enable_spike_recording: bool = True,
         enable_cadc_recording: bool = True,
         enable_cadc_recording_placement_in_dram: bool = False,
@@ -199,9 +199,7 @@ class PopulationModule(HXModule):
                 f"{did_you_mean(interpolation_mode, INTERPOLATIONS)}"
             )
         if chip_coordinate is not None:
-            chip_coordinate = whole(
-                chip_coordinate, 0, f"{self.name}: chip_coordinate, the number of a chip,"
-            )
+            chip_number(chip_coordinate, self.name)
         if (enable_madc_recording or record_neuron_id is not None) and not (
             record_neuron_id is not None
             and is_integer(record_neuron_id)

@@ -8,12 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lavalike.arguments import whole
 from lavalike.bss2.chip import facts
 from lavalike.bss2.errors import RecordingError, RoutingError
 from lavalike.bss2.placement import Population
 from lavalike.bss2.spiking.handle import Handle
-from lavalike.bss2.spiking.module import BatchDropout
+from lavalike.bss2.spiking.module import BatchDropout, chip_number
 from lavalike.bss2.spiking.population import READ, PopulationModule
 from lavalike.bss2.spiking.synapse import Projection
 from lavalike.bss2.spiking.utils.readout_source import ReadoutSource
@@ -116,9 +115,7 @@ def to_place(sites: Sequence[Site]) -> tuple[Population, ...]:
                 None if instance is None else instance.name,
                 tuple(sources),
                 sum(a.projection.in_features for a in s.arrivals),
-                None
-                if chip is None
-                else whole(chip, 0, f"{s.population.name}: chip_coordinate, the number of a chip,"),
+                None if chip is None else chip_number(chip, s.population.name),
                 s.population.first_circuits,
             )
         )
@@ -183,7 +180,11 @@ def _check_placed_with(site: Site) -> None:
     for a in site.arrivals:
         for name in ("execution_instance", "chip_coordinate"):
             asked, given = getattr(a.projection, name), getattr(site.population, name)
-            if asked is not None and asked != given:
+            if name == "chip_coordinate" and None not in (asked, given):
+                same = chip_number(asked, a.projection.name) == chip_number(given, "")
+            else:
+                same = asked is None or asked == given
+            if not same:
                 raise RoutingError(
                     f"{a.projection.name}: synapses lie where {site.population.name} lies, at which they end; {name} is "
                     f"{asked!r} here and {given!r} there. Give the population the same, or leave it out here"

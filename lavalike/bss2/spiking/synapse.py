@@ -14,7 +14,7 @@ from lavalike.arguments import FUNCTION, Rule, arguments, instance, integer, is_
 from lavalike.bss2.errors import OperandError, OperandTypeError
 from lavalike.bss2.spiking.eventprop import EventPropSynapseFunction, weigh as weigh
 from lavalike.bss2.spiking.handle import Handle, SynapseHandle, spikes_of
-from lavalike.bss2.spiking.module import HXModule
+from lavalike.bss2.spiking.module import CHIP, INSTANCE, ChipNumber, HXModule
 from lavalike.bss2.spiking.transforms.weight_transforms import linear_saturating
 
 if TYPE_CHECKING:
@@ -34,10 +34,8 @@ def _names_a_device(value: Any) -> bool:
 
 # of what Synapse and SparseSynapse share
 _SHARED = {
-    "execution_instance": optional(
-        instance("lavalike.bss2.spiking.execution_instance.ExecutionInstance")
-    ),
-    "chip_coordinate": optional(integer(0)),
+    "execution_instance": optional(INSTANCE),
+    "chip_coordinate": CHIP,
     "device": optional(
         Rule(
             "a torch device",
@@ -70,7 +68,7 @@ class Projection(HXModule):
         out_features: int,
         experiment: Experiment,
         execution_instance: ExecutionInstance | None,
-        chip_coordinate: int | None,
+        chip_coordinate: ChipNumber | None,
         transform: Transform,
         plasticity_rule: Any,
     ) -> None:
@@ -145,7 +143,7 @@ class Synapse(Projection):
         out_features: int,
         experiment: Experiment,
         execution_instance: ExecutionInstance | None = None,
-        chip_coordinate: int | None = None,
+        chip_coordinate: ChipNumber | None = None,
         device: Any = None,
         dtype: torch.dtype | None = None,
         transform: Transform = linear_saturating,
@@ -184,7 +182,7 @@ class SparseSynapse(Projection):
         connections: torch.Tensor,
         experiment: Experiment,
         execution_instance: ExecutionInstance | None = None,
-        chip_coordinate: int | None = None,
+        chip_coordinate: ChipNumber | None = None,
         device: Any = None,
         dtype: torch.dtype | None = None,
         transform: Transform = linear_saturating,

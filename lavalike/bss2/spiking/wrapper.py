@@ -87,7 +87,7 @@ class HXModuleWrapper(HXModule):
         if not isinstance(m, HXModule):
             raise InputTypeError(
                 f"{self.name}: {name} is a layer under a name that is free, got {type(m).__name__}"
-                f"{did_you_mean(name, ['experiment', 'func'])}"
+                f"{did_you_mean(name, ['experiment', 'execution_instance', 'chip_coordinate', 'func'])}"
             )
 
     @property

@@ -16,10 +16,12 @@ from lavalike.slayer.states import State
 from lavalike.text import settings
 
 
-@arguments(x=TENSOR, shift=integer(0))
-def delay(x: torch.Tensor, shift: int = 1) -> torch.Tensor:
-    """``x`` delayed by ``shift`` >= 0 steps; what leaves the end is lost, zeros enter."""
-    return after(x, x.new_zeros(*x.shape[:-1], shift))[0]
+@arguments(input=TENSOR, delay_val=real(0), sampling_time=real(above=0))
+def delay(input: torch.Tensor, delay_val: float = 1, sampling_time: float = 1) -> torch.Tensor:
+    """``input`` (..., time) later by ``delay_val`` >= 0, in the unit of ``sampling_time``, the
+    duration of a step; a fraction of a step is cut off. What leaves the end is lost, zeros
+    enter."""
+    return after(input, input.new_zeros(*input.shape[:-1], int(delay_val / sampling_time)))[0]
 
 
 def after(x: torch.Tensor, before: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -171,6 +173,10 @@ class Delay(Sized):
         return clamped(self.delay, 0, self.max_delay)
 
     @property
+    def device(self) -> torch.device:
+        return self.delay.device
+
+    @property
     def shape(self) -> torch.Size | None:
         """Of the delays, (channels,); None until the channels are known."""
         return self.delay.shape if self._sized else None
@@ -212,5 +218,5 @@ class Delay(Sized):
             )
         return int(self.max_delay // self.sampling_time)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.stream(x)[0]
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return self.stream(input)[0]

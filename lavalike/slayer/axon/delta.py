@@ -160,8 +160,8 @@ class Delta(Sized, Stateful):
             )
         return y, after_
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y, after_ = self.stream(x, self.kept(len(x)))
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        y, after_ = self.stream(input, self.kept(len(input)))
         self.keep(after_)
         return y
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import nn
 
+from lavalike.errors import InputError
 from lavalike.fused.ambient import functional
 
 
@@ -24,6 +25,23 @@ def clamped(p: nn.Parameter, low: float, high: float | None = None) -> torch.Ten
     with torch.no_grad():
         p.clamp_(low, high)
     return p
+
+
+def check_shapes(module: nn.Module, state_dict: Mapping[str, torch.Tensor], prefix: str) -> None:
+    """InputError, with layer and key, where a checkpoint's tensor has another shape than the
+    module's."""
+    own = {n: t for n, t in module._buffers.items() if n not in module._non_persistent_buffers_set}
+    for name, mine in (module._parameters | own).items():
+        value = state_dict.get(prefix + name)
+        if mine is None or value is None or value.shape == mine.shape:
+            continue
+        if value.numel() != 1 or mine.dim():  # one number is one, whatever its shape
+            label = getattr(module, "label", type(module).__name__)
+            where = f"{label} {prefix[:-1]!r}" if prefix else label
+            raise InputError(
+                f"{where}: {name} of the checkpoint has shape {tuple(value.shape)}, here {tuple(mine.shape)}; make the layer with "
+                f"a {name} of that shape"
+            )
 
 
 class Sized(nn.Module):
@@ -56,4 +74,5 @@ class Sized(nn.Module):
             value = state_dict.get(prefix + name)
             if value is not None and value.dim() == 1:
                 self.size(name, len(value))
+        check_shapes(self, state_dict, prefix)
         super()._load_from_state_dict(state_dict, prefix, *rest)

@@ -40,8 +40,8 @@ class Sigma(Stateful):
             y = y + state["sigma"].to(y.device)[..., None]
         return y, {"sigma": y[..., -1]}
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y, after = self.stream(x, self.kept(len(x)))
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        y, after = self.stream(input, self.kept(len(input)))
         if self.persistent_state:
             self.keep({"sigma": after["sigma"].clone()})  # a view of all sums else
         return y

@@ -161,11 +161,11 @@ class Neuron(Adapting):
     def normed(self, x: torch.Tensor) -> torch.Tensor:
         return x if self.norm is None else self.norm(x)
 
-    def dynamics(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """(current, voltage, threshold, refractory) of input ``x``, over time."""
-        state = self.kept(len(x))
+    def dynamics(self, input: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """(current, voltage, threshold, refractory) of ``input``, over time."""
+        state = self.kept(len(input))
         (_, *states), after = self.scan(
-            adaptive.ALIF_SEEN, [self.normed(seen(x))], self.constants, state
+            adaptive.ALIF_SEEN, [self.normed(seen(input))], self.constants, state
         )
         self.keep(after)
         return tuple(states)

@@ -424,6 +424,11 @@ class Neuron(Sized, Stateful):
         self.fit(x.shape[1])
         values = parameters if isinstance(parameters, Mapping) else parameters()
         for n, p in values.items():
+            if isinstance(p, torch.Tensor) and p.dim() and p.device != x.device:
+                raise InputError(
+                    f"{self.label}: {n} is on {p.device}, the input of shape {tuple(x.shape)} on {x.device}; they must be on one "
+                    "device"
+                )
             if isinstance(p, torch.Tensor) and p.numel() not in (1, x.shape[1]):
                 raise InputError(
                     f"{self.label}: {n} has {p.numel()} values, one a channel; the input has shape {tuple(x.shape)}"
@@ -465,8 +470,8 @@ class Neuron(Sized, Stateful):
         self.keep(after)
         return y if self.drop is None else self.drop(y)
 
-    def forward(self, *x: torch.Tensor) -> torch.Tensor:
-        return self.respond(*self.taken(x))
+    def forward(self, input: Any, *more: torch.Tensor) -> torch.Tensor:
+        return self.respond(*self.taken((input, *more)))
 
     def taken(self, x: tuple[Any, ...]) -> tuple[torch.Tensor, ...]:
         """The inputs of a call: one by one, or as a tuple."""

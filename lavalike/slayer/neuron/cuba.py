@@ -131,11 +131,11 @@ class Neuron(_Neuron):
             s = self.grade(s, v)
         return s, v, after
 
-    def dynamics(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """(current, voltage) of input ``x``, over time: the current after normalisation, the
+    def dynamics(self, input: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """(current, voltage) of ``input``, over time: the current after normalisation, the
         voltage before its reset."""
-        state = self.kept(len(x))
-        u, before = self.current(seen(x), state)
+        state = self.kept(len(input))
+        u, before = self.current(seen(input), state)
         _, v, after = self.fire(u, state)
         self.keep(before | after)
         return u, v

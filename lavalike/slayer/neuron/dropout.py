@@ -18,7 +18,7 @@ class Dropout(nn.Module):
         super().__init__()
         self.p, self.inplace = p, inplace
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        mask = functional.dropout(torch.ones_like(x[..., :1]), self.p, self.training)
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        mask = functional.dropout(torch.ones_like(input[..., :1]), self.p, self.training)
         # in place only where no gradient needs what stands there
-        return x.mul_(mask) if self.inplace and not x.requires_grad else x * mask
+        return input.mul_(mask) if self.inplace and not input.requires_grad else input * mask

@@ -106,9 +106,9 @@ class Neuron(cuba.Neuron):
     def current(self, x: torch.Tensor, state: State | None = None) -> tuple[torch.Tensor, State]:
         return x if self.norm is None else self.norm(x), {}
 
-    def dynamics(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """(voltage,) of input ``x``, over time, before its reset."""
-        return super().dynamics(x)[1:]
+    def dynamics(self, input: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """(voltage,) of ``input``, over time, before its reset."""
+        return super().dynamics(input)[1:]
 
     def stream(
         self, *x: torch.Tensor, state: State | None = None, shift: bool = False

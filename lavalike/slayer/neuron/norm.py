@@ -101,14 +101,14 @@ class MeanOnlyBatchNorm(Sized):
         with torch.no_grad():
             old.mul_(1 - self.momentum).add_(new, alpha=self.momentum * factor)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        self.fit(x.shape[1])
-        if len(self.running_mean) != x.shape[1]:
+    def forward(self, inp: torch.Tensor) -> torch.Tensor:
+        self.fit(inp.shape[1])
+        if len(self.running_mean) != inp.shape[1]:
             raise InputError(
-                f"{self.label}: input has shape {tuple(x.shape)}; expected {len(self.running_mean)} channels"
+                f"{self.label}: input has shape {tuple(inp.shape)}; expected {len(self.running_mean)} channels"
             )
-        mean = self.mean(lambda: x.mean([0, *range(2, x.dim())]))
-        return x - mean.reshape(1, -1, *[1] * (x.dim() - 2))
+        mean = self.mean(lambda: inp.mean([0, *range(2, inp.dim())]))
+        return inp - mean.reshape(1, -1, *[1] * (inp.dim() - 2))
 
     def mean(self, of_batch: Callable[[], torch.Tensor]) -> torch.Tensor:
         """What is subtracted, one a channel: the batch's mean in training, which moves the running
@@ -178,11 +178,11 @@ class WgtScaleBatchNorm(MeanOnlyBatchNorm):
         """The exponent in evaluation."""
         return self.exponent(self.running_var)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        centred = super().forward(x)
+    def forward(self, inp: torch.Tensor) -> torch.Tensor:
+        centred = super().forward(inp)
         if not (self.training and self.update):
-            return centred / self.std(self.running_var).to(x.dtype)
-        count, values = x.numel(), x.detach()
+            return centred / self.std(self.running_var).to(inp.dtype)
+        count, values = inp.numel(), inp.detach()
         if self.over_ranks:
             count *= torch.distributed.get_world_size()
             var = _averaged(((values - _averaged(values.mean())) ** 2).mean())

@@ -287,10 +287,10 @@ class Resonator(Neuron):
         norms = self.norms
         return tuple(norm(v) for norm, v in zip(norms, x, strict=True)) if norms else x
 
-    def dynamics(self, *x: Any) -> tuple[torch.Tensor, ...]:
+    def dynamics(self, input: Any, *more: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """(real, imag) of an input (real, imag), over time, as they meet the threshold; of the
         adaptive kinds also the threshold and r."""
-        taken = tuple(map(seen, self.taken(x)))
+        taken = tuple(map(seen, self.taken((input, *more))))
         state = self.kept(len(taken[0]))
         self._before = (state or {}).get("imag")
         (_, *states), after = self.scan(self.seen_, self.normed(taken), self.constants, state)

@@ -28,6 +28,7 @@ from lavalike.errors import InputError
 from lavalike.slayer.neuron import cuba
 from lavalike.slayer.neuron.base import DECAY, P_SCALE, SPIKING, W_SCALE, Number, State
 from lavalike.slayer.neuron.cuba import neuron_params as neuron_params
+from lavalike.text import settings
 
 LEAST = 2.0**-14  # a voltage that does not decay is taken to decay so
 RULES = {n: r for n, r in SPIKING.items() if n != "graded_spike"} | {
@@ -107,6 +108,10 @@ class Neuron(cuba.Neuron):
             )
         self.softness, self.noise = float(softness), float(noise)
         self.soft = True
+
+    def extra_repr(self) -> str:
+        own = settings({"softness": self.softness, "noise": self.noise})
+        return f"{super().extra_repr()}, {own}" + ("" if self.soft else ", soft=False")
 
     @property
     def timed(self) -> bool:

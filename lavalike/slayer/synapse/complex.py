@@ -74,8 +74,8 @@ class ComplexLayer(nn.Module):
         """Root of the sum of both parts' squares, see :class:`lavalike.slayer.synapse.Synapse`."""
         return math.hypot(self.real.grad_norm, self.imag.grad_norm)
 
-    def forward(self, x: torch.Tensor, *args: Any) -> tuple[torch.Tensor, torch.Tensor]:
-        return self.real(x, *args), self.imag(x, *args)
+    def forward(self, input: torch.Tensor, *args: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.real(input, *args), self.imag(input, *args)
 
 
 class _Complex(ComplexLayer):

@@ -27,6 +27,7 @@ from lavalike.arguments import (
 )
 from lavalike.errors import InputError
 from lavalike.fused import products
+from lavalike.slayer.axon.sized import check_shapes
 from lavalike.text import settings
 
 Hook = Callable[[torch.Tensor], torch.Tensor]
@@ -188,12 +189,18 @@ class Synapse(GenericLayer):
             value = state_dict.pop(f"{prefix}parametrizations.weight.{other}", None)
             if value is not None:
                 state_dict[prefix + own] = value
+        check_shapes(self, state_dict, prefix)
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def operands(self, x: torch.Tensor, weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Input and weight as they are multiplied."""
         if x.dtype != weight.dtype:
             raise InputError(f"{self.label}: input has dtype {x.dtype}, the weight {weight.dtype}")
+        if x.device != weight.device:
+            raise InputError(
+                f"{self.label}: input of shape {tuple(x.shape)} is on {x.device}, the weight on {weight.device}; they must be on "
+                "one device"
+            )
         return (
             (x.double(), weight.double()) if self.exact_eval and not self.training else (x, weight)
         )
@@ -266,13 +273,13 @@ class Dense(Synapse):
                 state_dict[prefix + name] = value.reshape(len(value), self.in_neurons, 1, 1, 1)
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
-    def forward(self, x: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
-        if self.spatial and x.dim() > 3:
-            x = x.flatten(1, -2)
-        self.check(x, self.in_neurons, 0)
+    def forward(self, input: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        if self.spatial and input.dim() > 3:
+            input = input.flatten(1, -2)
+        self.check(input, self.in_neurons, 0)
         weight = self.effective_weight()[:, :, 0, 0, 0]
-        y, weight = self.operands(x, weight if mask is None else weight * mask)
-        return _unfold(products.linear(_fold(y), weight), x.shape[-1]).to(x.dtype)
+        y, weight = self.operands(input, weight if mask is None else weight * mask)
+        return _unfold(products.linear(_fold(y), weight), input.shape[-1]).to(input.dtype)
 
 
 class _Kernel(Synapse):
@@ -350,9 +357,9 @@ class Conv(_Kernel):
         )
         self.in_channels, self.out_channels = in_features, out_features
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        self.fits(x, self.in_channels)
-        y, weight = self.operands(x, self.effective_weight()[..., 0])
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        self.fits(input, self.in_channels)
+        y, weight = self.operands(input, self.effective_weight()[..., 0])
         y = _fold(y)
         if self.axes == 2 and y.dtype != torch.float64:  # a third faster with channels innermost
             y, weight = (
@@ -362,8 +369,8 @@ class Conv(_Kernel):
         conv = functional.conv2d if self.axes == 2 else functional.conv3d
         return _unfold(
             conv(y, weight, None, self.stride, self.padding, self.dilation, self.groups),
-            x.shape[-1],
-        ).to(x.dtype)
+            input.shape[-1],
+        ).to(input.dtype)
 
 
 class ConvTranspose(_Kernel):
@@ -409,14 +416,14 @@ class ConvTranspose(_Kernel):
             )
         )
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        self.fits(x, self.in_channels)
-        y, weight = self.operands(x, self.effective_weight()[..., 0])
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        self.fits(input, self.in_channels)
+        y, weight = self.operands(input, self.effective_weight()[..., 0])
         conv = functional.conv_transpose2d if self.axes == 2 else functional.conv_transpose3d
         return _unfold(
             conv(_fold(y), weight, None, self.stride, self.padding, 0, self.groups, self.dilation),
-            x.shape[-1],
-        ).to(x.dtype)
+            input.shape[-1],
+        ).to(input.dtype)
 
 
 class Pool(_Kernel):
@@ -476,10 +483,10 @@ class Pool(_Kernel):
         y, weight = self.operands(x, self.effective_weight()[..., 0])
         return _fold(y), weight.expand(x.shape[1], *weight.shape[1:])
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y, weight = self.per_channel(x)
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        y, weight = self.per_channel(input)
         if self.tiles:
-            missing = [-n % k for n, k in zip(x.shape[2:-1], self.kernel_size, strict=True)]
+            missing = [-n % k for n, k in zip(input.shape[2:-1], self.kernel_size, strict=True)]
             y = (
                 functional.pad(y, [m for n in reversed(missing) for m in (0, n)])
                 if any(missing)
@@ -487,8 +494,9 @@ class Pool(_Kernel):
             )
         conv = functional.conv2d if self.axes == 2 else functional.conv3d
         return _unfold(
-            conv(y, weight, None, self.stride, self.padding, self.dilation, x.shape[1]), x.shape[-1]
-        ).to(x.dtype)
+            conv(y, weight, None, self.stride, self.padding, self.dilation, input.shape[1]),
+            input.shape[-1],
+        ).to(input.dtype)
 
 
 class Unpool(Pool):
@@ -502,13 +510,13 @@ class Unpool(Pool):
 
     output_size = ConvTranspose.output_size
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y, weight = self.per_channel(x)
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        y, weight = self.per_channel(input)
         conv = functional.conv_transpose2d if self.axes == 2 else functional.conv_transpose3d
         return _unfold(
-            conv(y, weight, None, self.stride, self.padding, 0, x.shape[1], self.dilation),
-            x.shape[-1],
-        ).to(x.dtype)
+            conv(y, weight, None, self.stride, self.padding, 0, input.shape[1], self.dilation),
+            input.shape[-1],
+        ).to(input.dtype)
 
 
 def grouped(label: str, in_features: int, out_features: int, groups: int) -> int:

@@ -34,5 +34,5 @@ class Q2Zero(torch.autograd.Function):
         return x.trunc()
 
     @staticmethod
-    def backward(ctx: Any, grad: torch.Tensor) -> torch.Tensor:
-        return grad
+    def backward(ctx: Any, grad_output: torch.Tensor) -> torch.Tensor:
+        return grad_output

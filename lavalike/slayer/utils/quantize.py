@@ -47,12 +47,12 @@ _MODE = Rule(
 )
 
 
-@arguments(x=TENSOR, step=real(above=0), mode=_MODE)
-def quantize(x: torch.Tensor, step: float = 1, mode: MODE = MODE.ROUND) -> torch.Tensor:
-    """``x`` at multiples of ``step`` (ROUND: half to even), the gradient passed through."""
+@arguments(input=TENSOR, step=real(above=0), mode=_MODE)
+def quantize(input: torch.Tensor, step: float = 1, mode: MODE = MODE.ROUND) -> torch.Tensor:
+    """``input`` at multiples of ``step`` (ROUND: half to even), the gradient passed through."""
     if functional():  # as transforms want a Function, at twice the time of a call
-        return straight(x, _quantized(x, step, mode))
-    return _Quantize.apply(x, step, mode)
+        return straight(input, _quantized(input, step, mode))
+    return _Quantize.apply(input, step, mode)
 
 
 @arguments(x=TENSOR, scale=real(above=0), num_bits=integer(1, 32), descale=FLAG)

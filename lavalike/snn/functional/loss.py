@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch.nn import functional
@@ -269,3 +270,12 @@ class mse_membrane_loss(LossFunctions):
             ),
             self.reduction,
         )
+
+
+def __getattr__(name: str) -> Any:
+    """The losses of spike times, which are written with these and have a module of their own."""
+    if name not in ("SpikeTime", "ce_temporal_loss", "mse_temporal_loss"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from lavalike.snn.functional import temporal
+
+    return getattr(temporal, name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -13,6 +14,27 @@ from lavalike.fused.arithmetic import straight
 
 # what snnTorch takes for so many bits
 RATIOS = {1: 0.05, 2: 0.1, 3: 0.3, 4: 0.5, 5: 0.7, 6: 0.9, 7: 0.925}
+
+
+def _nearest(x: torch.Tensor, levels: torch.Tensor) -> torch.Tensor:
+    """Of ``levels``, which ascend."""
+    above = torch.searchsorted(levels, x.contiguous()).clamp(1, len(levels) - 1)
+    low, high = levels[above - 1], levels[above]
+    value = torch.where(x - low <= high - x, low, high)
+    return torch.where(x.isnan(), x, value)
+
+
+class StateQuant(torch.autograd.Function):
+    """``StateQuant.apply(input_, levels)``: the nearest of ``levels`` (any order, one axis) for
+    each value, of two equally near the lower; backward the gradient passes straight through."""
+
+    @staticmethod
+    def forward(ctx: Any, input_: torch.Tensor, levels: torch.Tensor) -> torch.Tensor:
+        return _nearest(input_, levels.to(input_).sort().values)
+
+    @staticmethod
+    def backward(ctx: Any, grad_output: torch.Tensor) -> tuple[torch.Tensor, None]:
+        return grad_output, None
 
 
 @dataclass(frozen=True)
@@ -34,10 +56,7 @@ class Quantizer:
             raise InputTypeError(f"state_quant: a floating-point tensor is expected, got {kind}")
         levels = torch.tensor(self.levels, dtype=x.dtype, device=x.device)
         with torch.no_grad():
-            above = torch.searchsorted(levels, x.contiguous()).clamp(1, len(levels) - 1)
-            low, high = levels[above - 1], levels[above]
-            value = torch.where(x - low <= high - x, low, high)
-            value = torch.where(x.isnan(), x, value)
+            value = _nearest(x, levels)
         return straight(x, value)
 
 

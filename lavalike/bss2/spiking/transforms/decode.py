@@ -14,8 +14,8 @@ class MaxOverTime(torch.nn.Module):
         torch.Size([4, 3])
     """
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x.max(0).values
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return input.max(0).values
 
 
 class SumOverTime(torch.nn.Module):
@@ -27,8 +27,8 @@ class SumOverTime(torch.nn.Module):
         torch.Size([4, 3])
     """
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x.sum(0)
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return input.sum(0)
 
 
 class MeanOverTime(torch.nn.Module):
@@ -40,5 +40,5 @@ class MeanOverTime(torch.nn.Module):
         torch.Size([4, 3])
     """
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x.mean(0)
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return input.mean(0)

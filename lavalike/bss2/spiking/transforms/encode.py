@@ -31,12 +31,12 @@ class PixelsToSpikeTimes(torch.nn.Module):
         super().__init__()
         self.tau, self.threshold, self.t_max, self.epsilon = tau, threshold, t_max, epsilon
 
-    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Of ``pixels`` (any shape) the times, flattened after the first dimension where there are
-        more than two."""
-        x = pixels.clamp(min=self.threshold + self.epsilon)
+    def forward(self, pic: torch.Tensor) -> torch.Tensor:
+        """Of pixels ``pic`` (any shape) the times, flattened after the first dimension where there
+        are more than two."""
+        x = pic.clamp(min=self.threshold + self.epsilon)
         times = self.tau * torch.log(x / (x - self.threshold))
-        times = torch.where(pixels < self.threshold, self.t_max, times).clamp(max=self.t_max)
+        times = torch.where(pic < self.threshold, self.t_max, times).clamp(max=self.t_max)
         return times.flatten(1) if times.dim() > 2 else times
 
 
@@ -59,12 +59,12 @@ class SpikeTimesToDense(torch.nn.Module):
         super().__init__()
         self.bin_width, self.size = bin_width, size
 
-    def forward(self, times: torch.Tensor) -> torch.Tensor:
-        single = times.dim() == 1
-        t = (times.unsqueeze(0) if single else times) / self.bin_width
+    def forward(self, spikes: torch.Tensor) -> torch.Tensor:
+        single = spikes.dim() == 1
+        t = (spikes.unsqueeze(0) if single else spikes) / self.bin_width
         index = t.floor().clamp(0, self.size).long()  # one step more, for those that are lost
-        dense = torch.zeros((self.size + 1, *t.shape), dtype=times.dtype, device=times.device)
-        dense.scatter_(0, index.unsqueeze(0), (t >= 0).to(times.dtype).unsqueeze(0))
+        dense = torch.zeros((self.size + 1, *t.shape), dtype=spikes.dtype, device=spikes.device)
+        dense.scatter_(0, index.unsqueeze(0), (t >= 0).to(spikes.dtype).unsqueeze(0))
         return dense[:-1, 0] if single else dense[:-1]
 
 
@@ -117,21 +117,23 @@ class CoordinatesToSpikes(torch.nn.Module):
             t_bias,
         )
 
-    def forward(self, coordinates: torch.Tensor) -> torch.Tensor:
-        if coordinates.dim() != 2 or bool((coordinates < 0).any() | (coordinates > 1).any()):
+    def forward(self, coordinate_values: torch.Tensor) -> torch.Tensor:
+        if coordinate_values.dim() != 2 or bool(
+            (coordinate_values < 0).any() | (coordinate_values > 1).any()
+        ):
             raise InputError(
-                f"CoordinatesToSpikes: coordinates (batch, n) within 0..1 are expected, got {tuple(coordinates.shape)}, "
-                f"{float(coordinates.min()):g} to {float(coordinates.max()):g}"
+                f"CoordinatesToSpikes: coordinates (batch, n) within 0..1 are expected, got {tuple(coordinate_values.shape)}, "
+                f"{float(coordinate_values.min()):g} to {float(coordinate_values.max()):g}"
             )
         index = torch.round(
-            (self.t_early + coordinates * (self.t_late - self.t_early)) / self.dt
+            (self.t_early + coordinate_values * (self.t_late - self.t_early)) / self.dt
         ).long()
         if self.t_bias is not None:
             index = torch.cat(
                 [index, index.new_full((len(index), 1), _bin(self.t_bias, self.dt))], 1
             )
         dense = torch.zeros(
-            (self.seq_length, *index.shape), dtype=torch.float32, device=coordinates.device
+            (self.seq_length, *index.shape), dtype=torch.float32, device=coordinate_values.device
         )
         return dense.scatter_(0, index.unsqueeze(0), 1.0)
 

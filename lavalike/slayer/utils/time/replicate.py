@@ -7,8 +7,8 @@ import torch
 from lavalike.arguments import TENSOR, arguments, integer
 
 
-@arguments(input=TENSOR, n_sample=integer(1))
-def replicate(input: torch.Tensor, n_sample: int) -> torch.Tensor:
+@arguments(input=TENSOR, num_steps=integer(1))
+def replicate(input: torch.Tensor, num_steps: int) -> torch.Tensor:
     """(...) -> (..., n_sample): the same at every step, without a copy (clone it before writing
     into it)."""
-    return input.unsqueeze(-1).expand(*input.shape, n_sample)
+    return input.unsqueeze(-1).expand(*input.shape, num_steps)
