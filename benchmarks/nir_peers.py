@@ -16,12 +16,14 @@ Exit status 1 where a lossless row differs, or a peer that is there fails on one
 from __future__ import annotations
 
 import argparse
+import inspect
 import json
 import subprocess
 import sys
 import tempfile
 import warnings
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +148,8 @@ def exported(peer: str, name: str, folder: Path) -> None:
     elif peer == "snntorch":
         from snntorch.export_nir import export_to_nir
 
+        if "v_reset" not in inspect.signature(nir.LIF).parameters:
+            raise ImportError(f"snnTorch's exporter wants nir>=1.0.5, and {version('nir')} is here")
         net = torch.nn.Sequential(linear, neuron).double()
         outputs = torch.stack([net(step[None])[0] for step in x])
         graph = export_to_nir(

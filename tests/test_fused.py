@@ -548,6 +548,17 @@ def test_what_cannot_be_printed_is_named(step, told):
         )
 
 
+def scaling(a_in, v, scale):
+    v = v + a_in * scale
+    return above(v, 1), v
+
+
+def test_a_name_of_trainings_own_numbers_is_refused():
+    dynamics = Dynamics(scaling, ("a_in",), ("s_out",), ("v",))
+    with pytest.raises(InputError, match=r"scaling: \['scale'\] are names of training's own"):
+        scan(dynamics, Training(Atan()), {"a_in": torch.ones(1, 2, 3)}, {"scale": 0.5})
+
+
 @pytest.mark.parametrize(
     ("call", "told"),
     [

@@ -648,6 +648,17 @@ def test_a_short_time_constant_is_read_by_the_other_integrator():
     np.testing.assert_array_equal(got, run(graph, x, Rules(integrator="exp"))[0])
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_threshold_may_be_infinite(dtype):
+    values = {"tau": 2e-3, "r": 20, "v_leak": 0, "v_threshold": [1, np.inf, 0.5, -np.inf]}
+    x = np.full((40, 4), 0.7)
+    for graph in (chain("LIF", **values), chain("Threshold", threshold=values["v_threshold"])):
+        want = run(Graph.of(graph), x)[0]
+        np.testing.assert_array_equal(sent(from_nir(graph, DT), x, dtype=dtype), want)
+        assert want.sum(0)[1] == 0
+        assert want.sum(0)[3] == 40
+
+
 def test_dt_has_no_default():
     graph = CASES["LIF r=1"][0]
     for call in (from_nir, explain):

@@ -12,6 +12,7 @@ from hypothesis import Phase, given, settings, strategies as st
 import lavalike as lv
 import netx
 from lavalike import proc, slayer, snn
+from lavalike.proc import nir
 from lavalike.proc.io.source import Constant
 from netx.nir import Graph, NirWarning, from_nir, read, to_nir
 from netx.nir.lift import factor, time_constant
@@ -170,6 +171,23 @@ def test_a_bias_of_a_connection_is_an_affine():
     assert differing(dense.s_in, neuron.s_out)[0] == 0
 
 
+@pytest.mark.parametrize("listed", [False, True])
+def test_what_is_stored_sparse_and_factors_are_written(listed):
+    weights = np.array([[1.5, 0, 2], [0, 0, 0]])
+    entries = {"rows": [0, 0, 0], "cols": [2, 0, 0], "data": [2, 1.0, 0.5], "shape": (2, 3)}
+    given = entries if listed else {"weights": weights}
+    sparse = proc.Sparse(**given, num_message_bits=24, weight_exp=-1, delay=0)
+    scale = nir.Scale(shape=(2,), factor=[0.5, 2])
+    neuron = proc.LIF(shape=(2,), du=1, dv=0.1, vth=0.6)
+    sparse.a_out.connect(scale.a_in)
+    scale.s_out.connect(neuron.a_in)
+    graph = to_nir(neuron)
+    assert [*kinds(graph).values()] == ["Input", "Linear", "Scale", "LIF", "Output"]
+    assert graph.nodes["sparse"].params["weight"].tolist() == (weights / 2).tolist()
+    assert graph.nodes["scale"].params["scale"].tolist() == [0.5, 2]
+    assert differing(sparse.s_in, neuron.s_out)[0] == 0
+
+
 @pytest.mark.parametrize("delay", [0, 1])
 def test_a_bias_without_a_leak_stands_before_the_neuron(delay):
     dense = proc.Dense(weights=np.eye(2), num_message_bits=24, delay=delay)
@@ -216,6 +234,71 @@ def test_branches_of_unlike_length_get_a_delay():
     assert graph.nodes["entry"].params["delay"] == pytest.approx([0, 2e-4])
     assert kinds(graph)["w.delay"] == "Delay"
     assert differing(entry.s_in, neuron.s_out)[0] == 0
+
+
+def looped(delay):
+    """A neuron with an input and a loop, in which ``delay`` says what stands."""
+    inp = proc.Dense(weights=np.eye(3), num_message_bits=24, delay=0, name="inp")
+    lif = proc.LIF(shape=(3,), du=1, dv=0.1, vth=0.9, name="lif")
+    inp.a_out.connect(lif.a_in)
+    if delay == "scale":  # the step is that of a Delay, which the loop in NIR has anyway
+        line, rec = proc.Delay(shape=(3,)), nir.Scale(shape=(3,), factor=0.2, name="rec")
+        lif.s_out.connect(line.s_in)
+        line.a_out.connect(rec.a_in)
+        rec.s_out.connect(lif.a_in)
+    else:
+        rec = proc.Dense(weights=np.eye(3) * 0.2, delay=1, name="rec")
+        lif.s_out.connect(rec.s_in)
+        rec.a_out.connect(lif.a_in)
+    return inp, lif, rec
+
+
+@pytest.mark.parametrize("delay", ["dense", "scale"])
+def test_the_neuron_of_the_loop_at_the_end_is_the_output(delay):
+    inp, lif, rec = looped(delay)
+    for process, output in ((inp, "lif"), (lif, "lif"), (rec, "rec")):
+        graph = to_nir(process)
+        assert [a for a, b in graph.edges if b == "output"] == [output]
+        assert "Delay" not in kinds(graph).values()
+    assert differing(inp.s_in, lif.s_out)[0] == 0
+
+
+def test_which_of_a_loop_is_the_output_is_asked_for():
+    inp, lif, rec = looped("dense")
+    other = proc.LIF(shape=(3,), du=1, dv=0.1, vth=0.9, name="other")
+    lif.s_out.connect(other.a_in)
+    other.s_out.connect(rec.s_in)
+    with pytest.raises(lv.NirError, match=r"inp: is heard, .* one of lif, other, rec"):
+        to_nir(inp)
+
+
+def test_what_plays_and_what_keeps_are_ends():
+    first, neuron = two(0)
+    source = proc.io.source.RingBuffer(data=np.ones((2, 4)))
+    sink = proc.io.sink.RingBuffer(shape=(2,), buffer=4)
+    source.s_out.connect(first.s_in)
+    neuron.s_out.connect(sink.a_in)
+    assert [*kinds(to_nir(sink)).values()] == ["Input", "Linear", "LIF", "Output"]
+
+
+def test_several_ends_have_names_that_are_ports():
+    (a, left), (b, right) = two(0), two(0)
+    both = proc.LIF(shape=(2,), du=1, dv=0.1, vth=0.5, name="both")
+    last = proc.LIF(shape=(2,), du=1, dv=0.5, vth=0.5, name="last")
+    a.name, b.name = "a", "b"
+    for neuron in (left, right):
+        neuron.s_out.connect(both.a_in)
+    left.s_out.connect(last.a_in)
+    net = from_nir(to_nir(both))
+    assert {*net.inputs} == {"a_s_in", "b_s_in"}
+    assert {*net.outputs} == {"both_s_out", "last_s_out"}
+    x = {port: spikes((2,), k) for k, port in enumerate(("a_s_in", "b_s_in"))}
+    found = lv.simulate(net, x, config=CONFIG)
+    ports = {a.s_in: x["a_s_in"], b.s_in: x["b_s_in"]}
+    want = lv.simulate(both, ports, record=[both.s_out, last.s_out], config=CONFIG)
+    assert want[both.s_out].any()
+    for neuron in (both, last):
+        assert np.array_equal(want[neuron.s_out], found[f"{neuron.name}_s_out"])
 
 
 # -- space -----------------------------------------------------------------------------------------
@@ -323,8 +406,6 @@ def test_hints_are_written_where_one_is_not_strict():
 
 
 def test_a_reset_by_subtraction_is_told_and_read_again(tmp_path):
-    from lavalike.proc import nir
-
     neuron = nir.LIF(shape=(2,), keep=0.9, gain=1.0, vth=0.7, lower=True, inclusive=True)
     with pytest.warns(NirWarning) as told:
         graph = to_nir(neuron, tmp_path / "a.nir")
@@ -339,8 +420,6 @@ def test_a_reset_by_subtraction_is_told_and_read_again(tmp_path):
 
 
 def test_unlike_resets_are_refused():
-    from lavalike.proc import nir
-
     a, b = (nir.LIF(shape=(2,), keep=0.9, lower=k, name=f"n{k:d}") for k in (True, False))
     a.s_out.connect(b.a_in)
     with pytest.raises(lv.NirError, match="n1: reset: is 'subtract' here and 'value' elsewhere"):

@@ -388,6 +388,11 @@ def traced(dynamics: Dynamics, training: Training, words: Collection[str]) -> Tr
     groups = (dynamics.inputs, dynamics.states, parameters, numbers)
     timed = ("t",) if "t" in dynamics.arguments else ()
     given = (*(n for g in groups for n in g), *timed)
+    taken = sorted({*given[: -len(numbers) or None]} & {*numbers})
+    if taken:
+        raise InputError(
+            f"{who}: {taken} are names of training's own numbers, {numbers}; rename them in the step"
+        )
     counts = accumulated(dynamics, training)
 
     def split(values: tuple[Any, ...]) -> list[Any]:

@@ -332,6 +332,9 @@ class Port(Shared):
 
     def connected(self, view: View) -> bool:
         """Whether ``view`` feeds this port already."""
+        heard = view.ports[0].targets  # or whom its sender feeds: what is shorter is looked through
+        if len(heard) < len(self.sources) and self not in heard:
+            return False
         return any(
             old.ports == view.ports and np.array_equal(old.index, view.index)
             for old in self.sources

@@ -14,7 +14,7 @@ import numpy as np
 from lavalike.arguments import TEXT, arguments, optional
 from netx.nir.convention import CONVENTION, STEP, Convention, named, settled
 from netx.nir.graph import KINDS, NEURONS, Graph, Node, Shape, vector
-from netx.nir.lower import CURRENT, FIRING, canonical, delays, numbers, ordered
+from netx.nir.lower import CURRENT, FIRING, canonical, delays, held, numbers, ordered
 
 PEERS = ("Norse", "snnTorch", "sinabs", "SpikingJelly")
 COLUMNS = (
@@ -153,7 +153,7 @@ def _row(
         factor = {"factor": _one(vector(node, "scale", shape))}
         return Row(name, node.type, "nir.Scale", factor, 0.0, peers)
     if node.type == "Threshold":
-        vth = {"vth": _one(vector(node, "threshold", shape))}
+        vth = {"vth": _one(held(vector(node, "threshold", shape)))}
         return Row(name, node.type, "nir.Threshold", vth, 0.0, peers)
     if node.type in ("Affine", "Linear"):
         weight: Any = node.params["weight"]

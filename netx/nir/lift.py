@@ -31,7 +31,7 @@ from lavalike.process.ports import Port
 from lavalike.process.process import component, walk
 from lavalike.process.units import Units
 from netx.nir.file import write
-from netx.nir.graph import Graph, NirWarning, Node, Shape
+from netx.nir.graph import Graph, NirWarning, Node, Shape, components
 from netx.nir.lower import ordered
 
 STEP = real(above=0)
@@ -58,8 +58,10 @@ def to_nir(
 
     Args:
         process: a process, or a network as :class:`netx.Network` or of :func:`from_nir`; all that
-            it is connected with is written. Ports to which nothing is sent are Inputs, ports that
-            nobody hears Outputs.
+            it is connected with is written. Ports to which nothing is sent, or that sources of
+            :mod:`lavalike.proc.io` feed, are Inputs, ports that nobody hears, or such sinks only,
+            Outputs; where there is none, the process's own in the loop at the end, or that of the
+            one neuron there.
         path: a file to write, ".nir". Default None: none.
         dt: seconds that a step stands for. Default 1e-4, what most readers of NIR take.
         strict: refuse what NIR has no word for (below). False: write what is nearest, note the rest
@@ -304,7 +306,7 @@ class Lift:
         return NirError("to_nir", self.called.get(process, process.path), parameter, found, remedy)
 
     def _counts(self, p: AbstractProcess) -> bool:
-        return bool(p.in_ports or p.out_ports) and not isinstance(p, proc.Recorder | proc.Monitor)
+        return bool(p.in_ports or p.out_ports) and not _listens(p)
 
     def _names(self, parts: Sequence[AbstractProcess]) -> dict[AbstractProcess, str]:
         """Names that nodes have: of a network's layers those it gives them, else the processes'."""
@@ -360,7 +362,7 @@ class Lift:
                     own |= {port: str(n) for n, port in ports.items() if isinstance(port, Port)}
         for port in (*stimuli, *players):
             many = len(stimuli) + len(players) > 1
-            name = f"{port.process.name}.{port.name}" if many and port.process else "input"
+            name = f"{port.process.name}_{port.name}" if many and port.process else "input"
             self.inputs[port] = self._free(own.get(port, name), self.taken)
         self.stimuli: set[Port] = {*self.inputs}
         self.terms: dict[Port, list[Any]] = {}
@@ -377,10 +379,10 @@ class Lift:
                 if top in self.known:
                     if out not in heard:
                         ends.append(out)
-                elif not out.targets:
+                elif all(t.process is not None and _listens(t.process) for t in out.targets):
                     ends.append(out)
-        if not ends:  # all of it is a loop
-            ends = list(self.process.out_ports[:1])
+        if not ends:
+            ends = self._last(heard)
         sent = [p for p in ends if p.size]
         if not sent or not self.inputs:
             raise NirError(
@@ -392,10 +394,36 @@ class Lift:
             )
         for port in sent:
             many = len(sent) > 1
-            name = f"{port.process.name}.{port.name}" if many and port.process else "output"
+            name = f"{port.process.name}_{port.name}" if many and port.process else "output"
             self.outputs[port] = self._free(own.get(port, name), self.taken)
             if port.process not in self.known:
                 self.terms[port] = _resolve(port, self.known, self.stimuli)
+
+    def _last(self, heard: set[Port]) -> list[Port]:
+        """The Output where every port is heard: of the loop at the end the process's own, or that
+        of the one neuron there."""
+        if not heard or self.process not in self.known:
+            return list(self.process.out_ports[:1])
+        edges = [
+            (self.called[t.source.process], self.called[leaf])
+            for leaf in self.leaves
+            for port in leaf.in_ports
+            for t in self.terms[port]
+            if t.source.process in self.known
+        ]
+        loops = [set(group) for group in components(self.called.values(), edges)]
+        last = {n for g in loops if not any(a in g and b not in g for a, b in edges) for n in g}
+        there = [p for p in self.leaves if self.called[p] in last]
+        handing = proc.Connection | proc.Delay | proc.DelayLine | neurons.Scale
+        some = [p for p in there if not isinstance(p, handing)]
+        if self.process not in there and len(some) != 1:
+            raise self.fail(
+                self.process,
+                "",
+                "is heard, as all ports are, and does not stand in the loop at the end",
+                f"give the process that is the Output: one of {', '.join(sorted(last))}",
+            )
+        return list((self.process if self.process in there else some[0]).out_ports[:1])
 
     # -- leaves ------------------------------------------------------------------------------------
 
@@ -434,9 +462,9 @@ class Lift:
             steps = np.broadcast_to(values["delays"], p.s_in.shape)
             return Made([("", "Delay", {"delay": steps * self.dt})])
         if isinstance(p, neurons.Scale):
-            if (values["scale"] == 1).all() and not np.any(values["bias"]):  # a sum by itself
+            if (values["factor"] == 1).all() and not np.any(values["bias"]):  # a sum by itself
                 return Made([], back=True)
-            made = Made([("", "Scale", {"scale": values["scale"]})])
+            made = Made([("", "Scale", {"scale": values["factor"]})])
             if np.any(values["bias"]):
                 raise fail(
                     "bias", "is not 0, and NIR's Scale has none", "use a Dense and a Constant"
@@ -592,8 +620,7 @@ class Lift:
             weight = values["weight"].astype(np.float64)[:, ::-1, ::-1, :] * two
             return Made([("", "Conv2d", {"weight": weight})], delay=p.delay)
         if type(p) in (proc.Dense, proc.Sparse):
-            weight = getattr(p, "weights").get()  # noqa: B009  # of both kinds, and no other
-            dense = weight.toarray() if hasattr(weight, "toarray") else np.asarray(weight)
+            dense = p.to_dense() if isinstance(p, proc.Sparse) else values["weights"]
             return Made([("", "Linear", {"weight": dense.astype(np.float64) * two})], delay=p.delay)
         late = isinstance(p, proc.DelayDense | proc.DelaySparse)
         raise self.fail(
@@ -917,7 +944,10 @@ class Lift:
         names = sorted(self.nodes, key=lambda n: ends.get(self.nodes[n].type, 1))
         graph = Graph({n: self.nodes[n] for n in names}, plain_edges, {}, "to_nir")
         order, back = ordered(graph, self.dt)
-        lag = self._lags(edges, later, back)
+        try:
+            lag = self._lags(edges, later, back)
+        except NirError:  # unless what delays stands where the step of a loop does
+            lag = self._lags(edges, later, back, whole=True)
         lines: dict[tuple[str, int], str] = {}
         out: list[tuple[str, str]] = []
         nodes = {n: graph.nodes[n] for n in order}
@@ -972,10 +1002,15 @@ class Lift:
         return 1 if (e.source, e.target) in back else 0
 
     def _lags(
-        self, edges: Sequence[Edge], later: Mapping[str, int], back: set[tuple[str, str]]
+        self,
+        edges: Sequence[Edge],
+        later: Mapping[str, int],
+        back: set[tuple[str, str]],
+        whole: bool = False,
     ) -> dict[str, int]:
         """How many steps later the process does what the node does: as few as its senders allow,
-        and no more than it may wait for its own drive."""
+        and no more than it may wait for its own drive. What delays is a Delay of the graph, or with
+        ``whole`` such a lag, too."""
         lag: dict[str, float] = {
             n: 0 if node.type == "Input" else self.begins.get(n, math.inf)
             for n, node in self.nodes.items()
@@ -984,7 +1019,7 @@ class Lift:
             moved = False
             for e in edges:
                 implied = self._implied(e, back)
-                steps = later.get(e.source, 0) + (e.steps if implied else 0) - implied
+                steps = later.get(e.source, 0) + (e.steps if implied or whole else 0) - implied
                 if lag[e.source] + steps < lag[e.target]:
                     lag[e.target] = lag[e.source] + steps
                     moved = True
@@ -1046,6 +1081,13 @@ class Lift:
         if any(lags.values()):
             found["lag"] = next(iter(lags.values())) if len(lags) == 1 else lags
         return found
+
+
+def _listens(p: AbstractProcess) -> bool:
+    """Whether a process only keeps what it hears."""
+    return isinstance(p, proc.Recorder | proc.Monitor) or (
+        not p.out_ports and type(p).__module__.startswith("lavalike.proc.io")
+    )
 
 
 def pooled(params: dict[str, Any]) -> tuple[str, dict[str, Any]]:

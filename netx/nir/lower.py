@@ -108,7 +108,7 @@ def numbers(
             gains = [gain]
         values = {"keep": keep, "gain": gain, "drive": taken * v_leak}
     if node.type in FIRING:
-        values["vth"] = p["v_threshold"]
+        values["vth"] = held(p["v_threshold"])
         if convention.reset == "value":
             values["v_reset"] = p["v_reset"]
         else:
@@ -125,6 +125,12 @@ def numbers(
     return Numbers(
         values, rates, start, all(unit), tuple(n for n in ignored if np.any(p[n] != NEUTRAL[n]))
     )
+
+
+def held(threshold: np.ndarray) -> np.ndarray:
+    """Thresholds as numbers that a Var holds in any dtype: the largest stands for infinity."""
+    most = float(np.finfo(np.float32).max)
+    return np.clip(threshold, -most, most)
 
 
 def canonical(numbers: Numbers, cuba: bool, convention: Convention) -> dict[str, np.ndarray] | None:
@@ -401,7 +407,9 @@ class Lowering:
             return _plain(nir.Scale(shape=shape, **factor))
         if node.type == "Threshold":
             return _plain(
-                nir.Threshold(shape=shape, **evenly({"vth": vector(node, "threshold", shape)}))
+                nir.Threshold(
+                    shape=shape, **evenly({"vth": held(vector(node, "threshold", shape))})
+                )
             )
         if node.type == "Delay":
             steps = delays(self.graph, name, node, shape, self.dt)
