@@ -146,7 +146,7 @@ class Dynamics:
 
     def __post_init__(self) -> None:
         ALIVE[id(self)] = self
-        object.__setattr__(self, "_given", tuple(getattr(self, f.name) for f in fields(self)))
+        object.__setattr__(self, "_given", self._made)
         if not isinstance(self.step, types.FunctionType):
             raise InputTypeError(
                 f"Dynamics: step is a plain function, got {self.step!r}; a def at the top of a module"
@@ -228,8 +228,14 @@ class Dynamics:
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # by what was given: a step that was made of it is found nowhere
-        return _again, self._given
+        step = self.step
+        found = getattr(sys.modules.get(step.__module__), step.__qualname__, None) is step
+        # else by what was given: a step that was made of it is found nowhere
+        return _again, self._made if found else self._given
+
+    @property
+    def _made(self) -> tuple[Any, ...]:
+        return tuple(getattr(self, f.name) for f in fields(self))
 
     @property
     def name(self) -> str:
@@ -328,7 +334,7 @@ class Dynamics:
 
 def _again(*given: Any) -> Dynamics:
     """The Dynamics of these arguments: the one that there is, as kernels belong to its step."""
-    known = (d for d in [*ALIVE.values()] if d._given == given)
+    known = (d for d in [*ALIVE.values()] if given in (d._given, d._made))
     return next(known, None) or Dynamics(*given)
 
 

@@ -26,7 +26,14 @@ TEXTS = {
 
 
 class LI(Neuron):
-    """Leaky integrator, sends its potential: ``v = keep v + gain a_in + drive; s_out = v``."""
+    """Leaky integrator, sends its potential: ``v = keep v + gain a_in + drive; s_out = v``.
+
+    Example:
+        >>> from lavalike.proc import nir
+        >>> li = nir.LI(shape=(1,), keep=0.5, gain=2)
+        >>> lv.simulate(li, {"a_in": [[1.0, 0.0, 0.0]]})["s_out"].tolist()
+        [[2.0, 1.0, 0.5]]
+    """
 
     dynamics = nir.LI
     a_in: InPort
@@ -88,7 +95,14 @@ class LIF(Neuron):
 
 class CubaLI(Neuron):
     """Leaky integrator with a current, sends its potential: ``u = keep_u u + gain_u a_in;
-    v = keep v + gain (r u + v_leak); s_out = v``."""
+    v = keep v + gain (r u + v_leak); s_out = v``.
+
+    Example:
+        >>> from lavalike.proc import nir
+        >>> li = nir.CubaLI(shape=(1,), keep_u=0.5, keep=0.5, gain=1)
+        >>> lv.simulate(li, {"a_in": [[1.0, 0.0, 0.0]]})["s_out"].tolist()
+        [[1.0, 1.0, 0.75]]
+    """
 
     dynamics = nir.CUBA_LI
     a_in: InPort
@@ -121,7 +135,14 @@ class CubaLI(Neuron):
 
 class CubaLIF(Neuron):
     """Leaky integrate-and-fire with a current: ``u = keep_u u + gain_u a_in;
-    v = keep v + gain (r u + v_leak); s_out = v > vth``, after which v is v_reset."""
+    v = keep v + gain (r u + v_leak); s_out = v > vth``, after which v is v_reset.
+
+    Example:
+        >>> from lavalike.proc import nir
+        >>> lif = nir.CubaLIF(shape=(1,), keep_u=0.5, keep=0.5, gain=1, vth=1.2)
+        >>> lv.simulate(lif, {"a_in": [[1.0, 1.0, 0.0]]})["s_out"].tolist()
+        [[0.0, 1.0, 0.0]]
+    """
 
     a_in: InPort
     s_out: OutPort
@@ -159,7 +180,14 @@ class CubaLIF(Neuron):
 
 
 class Threshold(Neuron):
-    """Sends 1 where ``a_in > vth``. Keeps nothing."""
+    """Sends 1 where ``a_in > vth``. Keeps nothing.
+
+    Example:
+        >>> from lavalike.proc import nir
+        >>> above = nir.Threshold(shape=(1,), vth=0.5)
+        >>> lv.simulate(above, {"a_in": [[0.5, 0.75]]})["s_out"].tolist()
+        [[0.0, 1.0]]
+    """
 
     dynamics = nir.THRESHOLD
     a_in: InPort
@@ -173,7 +201,13 @@ class Threshold(Neuron):
 
 
 class Scale(Neuron):
-    """Sends ``factor a_in + bias``. Keeps nothing."""
+    """Sends ``factor a_in + bias``. Keeps nothing.
+
+    Example:
+        >>> from lavalike.proc import nir
+        >>> lv.simulate(nir.Scale(shape=(1,), factor=2), {"a_in": [[0.5, 1.0]]})["s_out"].tolist()
+        [[1.0, 2.0]]
+    """
 
     dynamics = nir.SCALE
     a_in: InPort

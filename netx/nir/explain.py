@@ -55,6 +55,10 @@ class Explanation:
 
     Attributes: ``rows``, a :class:`Row` for each node in the order of a step; ``notes`` on the
     whole; ``source``, ``dt`` and ``convention``.
+
+    Example::
+
+        print(explain("network.nir", dt=1e-4))
     """
 
     source: str

@@ -126,6 +126,11 @@ class Node:
             zeros); ``groups``, ``start_dim`` and ``end_dim`` ints; ``shape`` (of Input and Output),
             ``input_shape`` and ``input_type`` (of Flatten) tuples, absent where not known.
         metadata: what the graph's author noted beside it; nothing computes with it.
+
+    Example:
+        >>> from netx.nir import Node
+        >>> Node("Threshold", {"threshold": np.ones(3)}).type
+        'Threshold'
     """
 
     type: str

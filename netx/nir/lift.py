@@ -85,13 +85,13 @@ def to_nir(
         >>> import numpy as np
         >>> import lavalike as lv
         >>> from netx.nir import to_nir
-        >>> synapses = lv.proc.Dense(weights=np.eye(2), delay=0)
-        >>> neurons = lv.proc.LIF(shape=(2,), du=1, dv=0.04, vth=1)
+        >>> synapses = lv.proc.Dense(weights=np.eye(2), delay=0, name="synapses")
+        >>> neurons = lv.proc.LIF(shape=(2,), du=1, dv=0.04, vth=1, name="neurons")
         >>> _ = synapses.a_out.connect(neurons.a_in)
         >>> graph = to_nir(neurons, dt=1e-4)
         >>> [node.type for node in graph.nodes.values()]
         ['Input', 'Linear', 'LIF', 'Output']
-        >>> float(graph.nodes["neurons"].params["tau"][0])
+        >>> round(float(graph.nodes["neurons"].params["tau"][0]), 12)
         0.0025
     """
     graph = Lift(process, dt, strict).graph()

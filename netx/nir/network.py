@@ -35,6 +35,11 @@ class Network(AbstractProcess):
         graph: the flat graph.
         dt, convention: how it is computed in steps.
         lag: column t of ``out`` is the graph's answer in step ``t - lag``: 0.
+
+    Example::
+
+        net = from_nir("network.nir", dt=1e-4)
+        rec = lv.simulate(net, {"inp": x}, record=[net.layers["lif"].v])
     """
 
     lag = 0

@@ -26,7 +26,13 @@ def _nearest(x: torch.Tensor, levels: torch.Tensor) -> torch.Tensor:
 
 class StateQuant(torch.autograd.Function):
     """``StateQuant.apply(input_, levels)``: the nearest of ``levels`` (any order, one axis) for
-    each value, of two equally near the lower; backward the gradient passes straight through."""
+    each value, of two equally near the lower; backward the gradient passes straight through.
+
+    Example:
+        >>> levels = torch.tensor([0.0, 1.0])
+        >>> snn.functional.quant.StateQuant.apply(torch.tensor([0.4, 0.7]), levels).tolist()
+        [0.0, 1.0]
+    """
 
     @staticmethod
     def forward(ctx: Any, input_: torch.Tensor, levels: torch.Tensor) -> torch.Tensor:
