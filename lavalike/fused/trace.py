@@ -388,7 +388,7 @@ def traced(dynamics: Dynamics, training: Training, words: Collection[str]) -> Tr
     groups = (dynamics.inputs, dynamics.states, parameters, numbers)
     timed = ("t",) if "t" in dynamics.arguments else ()
     given = (*(n for g in groups for n in g), *timed)
-    taken = sorted({*given[: -len(numbers) or None]} & {*numbers})
+    taken = sorted({n for g in groups[:-1] for n in g} & {*numbers})
     if taken:
         raise InputError(
             f"{who}: {taken} are names of training's own numbers, {numbers}; rename them in the step"
