@@ -15,7 +15,7 @@ from lavalike.commands.new import KINDS, new
 from lavalike.errors import InputError, LavalikeError
 
 PICTURES = ("raster", "traces", "activity", "weights", "connectivity")
-EXTRAS = ("torch", "matplotlib", "tqdm")
+EXTRAS = ("torch", "matplotlib")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -361,11 +361,11 @@ def _simulate(args: argparse.Namespace) -> int:
     import numpy as np
 
     import lavalike as lv
+    from lavalike import npy
     from lavalike.atomic import write_atomically
-    from lavalike.commands.targets import array
 
     _check_output(args.output, args.file, args.input)
-    x = array(args.input)
+    x = npy.read(args.input)
     net = _network(args)
     nir = _is_nir(args.file)
     for ports, kind in ((net.in_ports, "Input"), (net.out_ports, "Output")):

@@ -13,7 +13,7 @@ from tests.conftest import ROOT
 # from the ground up; rooms of one line do not know each other
 LEVELS = [
     ("errors", "text", "atomic", "cache", "logs", "html", "netx.trust"),
-    ("arguments", "container", "extras", "progress"),
+    ("arguments", "container", "extras", "npy", "progress"),
     ("contents",),
     ("process",),
     ("dynamics", "learning"),

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 import netx
+from lavalike import npy
 from lavalike.commands import targets
 from lavalike.errors import InputError
 from lavalike.process import AbstractProcess
@@ -28,7 +29,7 @@ def compare(
     """
     if targets.is_object(first):
         net = targets.named(first)
-        given = None if x is None else targets.array(x)
+        given = None if x is None else npy.read(x)
         found = netx.compare(net, second, given, progress=progress)
         return str(found), found.equal
     if x is not None:
@@ -48,7 +49,7 @@ def _files(first: Path, second: Path) -> tuple[str, bool]:
 
 def differences(a: AbstractProcess, b: AbstractProcess) -> list[list[Any]]:
     """A row for each process and Var that is another in ``b`` than in ``a``, or not there."""
-    ours, theirs = ({_place(p, top): p for p in walk(top)} for top in (a, b))
+    ours, theirs = ({targets.place(p, top) or "network": p for p in walk(top)} for top in (a, b))
     rows: list[list[Any]] = []
     for place in dict.fromkeys([*ours, *theirs]):
         pair = [side.get(place) for side in (ours, theirs)]
@@ -62,11 +63,6 @@ def differences(a: AbstractProcess, b: AbstractProcess) -> list[list[Any]]:
             if row is not None:
                 rows.append([f"{place}.{name}", *row])
     return rows
-
-
-def _place(process: AbstractProcess, top: AbstractProcess) -> str:
-    """Its path below ``top``, whose own name is its file's or nobody's."""
-    return process.path[len(top.path) :].lstrip(".") or "network"
 
 
 def _numbers(a: np.ndarray | None, b: np.ndarray | None) -> list[str] | None:

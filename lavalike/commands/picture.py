@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lavalike import plot
+from lavalike import npy, plot
 from lavalike.arguments import did_you_mean
 from lavalike.commands import targets
 from lavalike.errors import InputError, LavalikeError
@@ -87,7 +87,7 @@ def _data(file: Path, order: str | None, unit: float | None) -> Any:
 
     suffix = file.suffix.lower()
     if suffix == ".npy" and order is None:
-        array = targets.array(file)
+        array = npy.read(file)
         if array.dtype.names is None:
             return array
     try:
@@ -131,9 +131,9 @@ def _of_network(file: Path, network: AbstractProcess, kind: str, of: str | None)
             f"--kind {kind}: {file} is a network; draw what was recorded of a run of it"
         )
     known = {
-        p.path[len(network.path) :].lstrip("."): p
+        targets.place(p, network): p
         for p in walk(network)
-        if any(v.name == "weights" or v.name == "weight" for v in p.vars)
+        if any(v.name in ("weights", "weight") for v in p.vars)
     }
     if of is None and len(known) == 1:
         of = next(iter(known))

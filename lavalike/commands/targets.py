@@ -7,15 +7,13 @@ import functools
 import importlib
 import importlib.util
 import sys
-import zipfile
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import numpy as np
-
 from lavalike.arguments import did_you_mean
 from lavalike.errors import InputError, LavalikeError
+from lavalike.process import AbstractProcess
 
 NETWORKS = (".net", ".h5", ".hdf5")
 
@@ -91,12 +89,7 @@ def network(path: Path) -> Any:
     return netx.hdf5.Network(path)
 
 
-def array(path: Path) -> np.ndarray:
-    """The array in an npy file; InputError where it holds none."""
-    try:
-        x = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile) as e:
-        raise InputError(f"{path}: not an npy file: {e}") from e
-    if not isinstance(x, np.ndarray):
-        raise InputError(f"{path}: one array in an npy file is expected, not an npz")
-    return x
+def place(process: AbstractProcess, top: AbstractProcess) -> str:
+    """The path of ``process`` below ``top``, whose own name is its file's or nobody's; "" of
+    itself."""
+    return process.path[len(top.path) :].lstrip(".")

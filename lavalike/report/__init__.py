@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from lavalike import npy
 from lavalike.arguments import (
     FLAG,
     PATH,
@@ -170,15 +171,7 @@ def _port(process: AbstractProcess) -> Any:
 def _array(process: AbstractProcess, given: Any, values: bool) -> Any:
     """What is fed."""
     if isinstance(given, str | os.PathLike):
-        import zipfile
-
-        try:
-            x = np.load(given, allow_pickle=False)
-        except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile) as e:
-            raise InputError(f"report: input: {given}: not an npy file: {e}") from e
-        if not isinstance(x, np.ndarray):
-            raise InputError(f"report: input: {given}: one array in an npy file, not an npz")
-        given = x
+        given = npy.read(given, "report: input: ")
     if not values:
         return given
     encode = getattr(process, "encode", None)
